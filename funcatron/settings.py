@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     broker_password: SecretStr | None = Field(None, description="password; by default the one in DATA/secrets/broker")
     broker_vhost: str = Field("/", description="virtual host")
     broker_tls: bool = Field(False, description="speak TLS with the broker")
-    broker_ca: Path | None = Field(None, description="file of the certificates to trust (PEM); by default the system's")
-    broker_schedulers: str = Field("auto", description="Erlang schedulers of the stack's own broker: auto, all, or a number")
+    broker_ca: Path | None = Field(None, description="file of the certificates to trust (PEM)")
+    broker_schedulers: str = Field("auto", description="schedulers of the own broker: auto, all, or a number")
     control_queue: str = Field("for_tron", description="the Tron's control queue")
 
     # the Frontend
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     tron_url: str | None = Field(None, description="the admin API's URL; by default http://ADMIN_HOST:ADMIN_PORT")
     cache: Path | None = Field(None, description="folder of unpacked bundles; by default in the data folder")
     func_timeout: float = Field(30.0, gt=0, description="time of a call unless the spec says otherwise, s")
-    func_concurrency: int = Field(32, gt=0, description="calls that one host runs at once unless the spec says otherwise")
+    func_concurrency: int = Field(32, gt=0, description="calls at once in one host, unless the spec says otherwise")
     host_idle: float = Field(600.0, gt=0, description="a host that served nothing for so long is stopped, s")
     host_memory: int = Field(1024 * 1024 * 1024, description="address space of a host, bytes; 0 for no limit")
     host_files: int = Field(1024, description="open files of a host")
@@ -72,8 +72,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then file."""
