@@ -1,0 +1,1 @@
+"""What the bench measures: each subject starts its own servers, says where it answers, and stops them."""
