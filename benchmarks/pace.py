@@ -13,6 +13,7 @@ import ctypes
 import ctypes.util
 import gc
 import json
+import math
 import os
 import selectors
 import socket
@@ -117,8 +118,9 @@ class Pacer:
         self._request = f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
         self._period_ns, self._total = round(_SECOND / rate), round(rate * seconds)
         self._selector = selectors.EpollSelector()
-        self._idle = deque(Connection(host, port) for _ in range(connections))
-        for connection in self._idle:
+        self._connections = [Connection(host, port) for _ in range(connections)]
+        self._idle = deque(self._connections)
+        for connection in self._connections:
             self._selector.register(connection.sock, selectors.EVENT_READ, connection)
         self._sent = self._failed = 0
         self._latencies_ns: list[int] = []
@@ -141,6 +143,8 @@ class Pacer:
         elapsed = clock() - start
         timer.close()
         self._selector.close()
+        for connection in self._connections:
+            connection.sock.close()
         return self._summary(elapsed)
 
     def _send_due(self, start: int, now: int) -> None:
@@ -170,8 +174,8 @@ class Pacer:
             unanswered=unanswered,
             failed=self._failed,
             rate=rate,
-            p50=percentile(answered, 50) / _SECOND,
-            p99=percentile(answered, 99) / _SECOND,
+            p50=percentile(answered, 50) / _SECOND if answered else math.inf,
+            p99=percentile(answered, 99) / _SECOND if answered else math.inf,
             late_p99=percentile(sorted(self._late_ns), 99) / _SECOND,
         )
 

@@ -37,6 +37,16 @@ def listens(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
+def until(ready: Callable[[], bool], seconds: float) -> bool:
+    """Ask again and again until the answer is yes; False when the time is over."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 class Process:
     """One child in a session of its own, so that its whole family can be ended by the group's id."""
 
@@ -71,13 +81,10 @@ class Process:
 
     def wait_until(self, ready: Callable[[], bool], seconds: float = 20.0) -> None:
         """Block until `ready()`; raises BenchError with the log's end if the process ends or the time is over."""
-        end = time.monotonic() + seconds
-        while not ready():
-            if self._popen.poll() is not None:
-                raise BenchError(f"{self.name} ended with {self._popen.returncode}:\n{self.tail()}")
-            if time.monotonic() > end:
-                raise BenchError(f"{self.name} was not ready after {seconds:.0f} s:\n{self.tail()}")
-            time.sleep(0.05)
+        if not until(lambda: self._popen.poll() is not None or ready(), seconds):
+            raise BenchError(f"{self.name} was not ready after {seconds:.0f} s:\n{self.tail()}")
+        if self._popen.poll() is not None:
+            raise BenchError(f"{self.name} ended with {self._popen.returncode}:\n{self.tail()}")
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of its log."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ _NGINX = "/usr/sbin/nginx"
 
 
 class EchoServers:
-    """The servers that both echoes share: one nginx, one answering process, one hop."""
+    """The servers that both echoes share: a broker, one nginx, one answering process, one hop."""
 
     def __init__(self, broker: Broker, folder: Path, workers: int) -> None:
         self._broker, self._folder, self._workers = broker, folder, workers
@@ -29,6 +31,7 @@ class EchoServers:
         if self._processes:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._broker.start()
         env = {
             "ECHO_AMQP_PORT": str(self._broker.amqp_port),
             "ECHO_STOMP_PORT": str(self._broker.stomp_port),
@@ -49,14 +52,17 @@ class EchoServers:
 
     def _configuration(self) -> str:
         text = (_HERE / "nginx.conf.template").read_text()
-        values = {"FOLDER": self._folder, "HERE": _HERE, "PORT": self.port, "WORKERS": self._workers}
+        # started by root, nginx's workers would else be `nobody`, who may not be able to read the checkout
+        user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
+        values = {"FOLDER": self._folder, "HERE": _HERE, "PORT": self.port, "WORKERS": self._workers, "USER": user}
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
         return text
 
     def stop(self) -> None:
-        """End them, the front first."""
+        """End them, the front first, the broker last."""
         with contextlib.ExitStack() as stack:
+            stack.callback(self._broker.stop)
             for process in self._processes.values():
                 stack.callback(process.stop)
         self._processes = {}
