@@ -4,6 +4,7 @@
 nothing that the machine runs for another purpose is touched.
 """
 
-from funcatron.stack.stack import Stack, StackError
+from funcatron.stack.folders import StackError
+from funcatron.stack.stack import Stack
 
 __all__ = ["Stack", "StackError"]

@@ -15,11 +15,16 @@ from funcatron.stack.folders import Folders, StackError, write_private
 
 PLUGINS = ("rabbitmq_management", "rabbitmq_stomp")
 # Debian; RabbitMQ's own packages; elsewhere whatever is on PATH. Not /usr/sbin/rabbitmq-server: it switches the user.
-SERVER_PATTERNS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
+SERVER_PATTERNS = (
+    "/usr/lib/rabbitmq/bin/rabbitmq-server",
+    "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server",
+)
 EPMD_PATTERNS = ("/usr/bin/epmd", "/usr/lib/erlang/bin/epmd", "/usr/lib/erlang/erts-*/bin/epmd")
 # A machine with up to so many cores runs everything on them, and then one scheduler beats many by far
 SMALL_MACHINE_CORES = 4
 FIREHOSE = "funcatron.firehose"
+# the most that RabbitMQ allows
+MAX_MESSAGE_BYTES = 536_870_912
 LISTENER = "127.0.0.1"
 CONFIG = """\
 # Written by `funcatron up`; changes are lost.
@@ -39,7 +44,7 @@ heartbeat = 30
 # a Func may work for hours on a message before it is acked; milliseconds
 consumer_timeout = 86400000
 # bodies travel inside messages
-max_message_size = 536870912
+max_message_size = {max_message}
 log.file = false
 log.console = true
 log.console.level = info
@@ -57,7 +62,12 @@ def write(settings: Settings, folders: Folders, password: str) -> None:
     definitions_file = home / "definitions.json"
     write_private(definitions_file, json.dumps(definitions(settings, password), indent=1))
     config = CONFIG.format(
-        host=LISTENER, settings=settings, definitions=definitions_file, vhost=settings.broker_vhost, password=password
+        host=LISTENER,
+        settings=settings,
+        definitions=definitions_file,
+        vhost=settings.broker_vhost,
+        password=password,
+        max_message=MAX_MESSAGE_BYTES,
     )
     write_private(home / "rabbitmq.conf", config)
     write_private(home / "advanced.config", "[].\n")
@@ -87,9 +97,7 @@ def definitions(settings: Settings, password: str) -> dict[str, Any]:
             }
         ],
         "vhosts": [{"name": vhost}],
-        "permissions": [
-            {"user": settings.broker_user, "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"}
-        ],
+        "permissions": [{"user": settings.broker_user, "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"}],
         "exchanges": [
             {**exchange, "name": FIREHOSE, "type": "fanout", "arguments": {}},
             {**exchange, "name": "funcatron.funcs", "type": "direct", "arguments": {"alternate-exchange": FIREHOSE}},

@@ -13,7 +13,17 @@ from funcatron.stack.folders import Folders
 from funcatron.stack.processes import MARKER
 
 # What parts may see of the environment of whoever starts the stack; settings reach them by a file.
-INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "COVERAGE_PROCESS_START")
+INHERITED = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "COVERAGE_PROCESS_START",
+)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,9 @@ def taken(port: Port) -> bool:
         except OSError as err:
             if err.errno == errno.EADDRINUSE:
                 return True
-            raise StackError(f"cannot listen on {port.address} port {port.number} ({port.use}): {err.strerror}") from err
+            raise StackError(
+                f"cannot listen on {port.address} port {port.number} ({port.use}): {err.strerror}"
+            ) from err
     return False
 
 
@@ -82,7 +84,8 @@ def describe(port: Port) -> str:
     who = "; ".join(f"process {process.pid}: {shortened(process.command)}" for process in holders)
     return (
         f"port {port.number} ({port.use}) is taken by {who or 'a process of another user'}.\n"
-        f"  Stop that, or choose another port: {port.variable}=… in the environment, or {port.setting} = … in funcatron.toml"
+        f"  Stop that, or choose another port: {port.variable}=… in the environment, "
+        f"{port.setting} = … in funcatron.toml, or --set {port.setting}=…"
     )
 
 

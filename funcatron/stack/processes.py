@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# In the environment of everything that a stack starts, with the data folder as its value. Not FUNCATRON_…: it is no setting.
+# In the environment of everything that a stack starts, with the data folder as its value; no setting, so no FUNCATRON_…
 MARKER = "_FUNCATRON_STACK"
 PROC = Path("/proc")
 LISTEN = "0A"
@@ -159,9 +159,14 @@ def end(processes: Iterable[Process], grace: float = 10.0) -> list[Process]:
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         for process in left:
             send(process, number)
-        wait_until(lambda: not any(process.alive() for process in left), patience)
-        left = [process for process in left if process.alive()]
+        left = remaining(left, patience)
     return left
+
+
+def remaining(started: list[Process], timeout: float) -> list[Process]:
+    """Wait until processes have gone, at most `timeout` seconds; return those that have not."""
+    wait_until(lambda: not any(process.alive() for process in started), timeout)
+    return [process for process in started if process.alive()]
 
 
 def send(process: Process, number: signal.Signals) -> None:

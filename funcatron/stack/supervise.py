@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import setproctitle
-from supervisor import events, supervisord
+from supervisor import events, supervisord  # type: ignore[import-untyped]  # it ships no types
 
 # nginx with ten thousand waiting requests, and the broker, need more than the customary 1,024
 OPEN_FILES = 65_536

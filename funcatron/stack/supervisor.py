@@ -162,7 +162,7 @@ class Supervisor:
     def running(self) -> bool:
         """Does it answer?"""
         try:
-            return self.call("supervisor.getState")["statename"] == "RUNNING"
+            return bool(self.call("supervisor.getState")["statename"] == "RUNNING")
         except StackError:
             return False
 

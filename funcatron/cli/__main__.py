@@ -1,0 +1,5 @@
+"""`python -m funcatron.cli` is `funcatron`."""
+
+from funcatron.cli import main
+
+main()
