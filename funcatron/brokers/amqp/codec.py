@@ -275,10 +275,8 @@ def as_text(value: object) -> str:
 
 
 # type byte and the format that it stands for
-_PAIRS = "bb BB sh uH Ii iI lq Lq ff dd".split()
+_PAIRS = ("bb", "BB", "sh", "uH", "Ii", "iI", "lq", "Lq", "ff", "dd")
 _NUMBERS = {ord(pair[0]): Struct(">" + pair[1]) for pair in _PAIRS}
-    ord(pair[0]): Struct(">" + pair[1]) for pair in ("bb", "BB", "sh", "uH", "Ii", "iI", "lq", "Lq", "ff", "dd")
-}
 
 
 def _field(raw: bytes, at: int, depth: int) -> tuple[object, int]:
