@@ -1,0 +1,1 @@
+"""What outlives a process: the Registry (deployments and their history) and the Blob store (bundles)."""

@@ -1,0 +1,1 @@
+"""The Tron: dispatches the firehose to the func queues, and is the control plane of an installation."""

@@ -1,0 +1,205 @@
+"""The Tron's control queue: what Frontends and Runners say about themselves, and what they are told in return."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from funcatron.brokers.base import Broker, Consumer, Delivery
+from funcatron.errors import BadMessage
+from funcatron.stores.records import Version
+from funcatron.tron.counters import Counters
+from funcatron.tron.deadletters import DeadLetters
+from funcatron.tron.outbox import Outbox
+from funcatron.tron.peers import KINDS, Kind, Loaded, Peer, Peers
+from funcatron.tron.routes import RouteTable
+from funcatron.tron.tasks import Tasks
+
+log = logging.getLogger("funcatron.tron.control")
+
+PREFETCH = 100
+"""Control messages in hand at most."""
+
+STAGES = frozenset({"loading", "serving", "failed", "retired"})
+
+
+class Wanted(Protocol):
+    """What the control queue needs of the deployments."""
+
+    @property
+    def table(self) -> RouteTable:
+        """The route table that Frontends shall have."""
+
+    def bundles(self) -> list[tuple[str, Version]]:
+        """Return everything that Runners shall serve, by deployment name."""
+
+    def queue_of(self, sha: str) -> str | None:
+        """Return the func queue of a SHA that is served, loaded or drained."""
+
+    def runner_awake(self, runner: Peer, msg_id: str) -> None:
+        """Note that a Runner was told everything, by the message `msg_id`."""
+
+    def runner_spoke(self, runner: Peer, queue: str, loaded: Loaded, ack_id: str) -> None:
+        """Note what a Runner said about a func queue."""
+
+    def runner_gone(self, runner: Peer) -> None:
+        """Note that a Runner is no more."""
+
+
+class Control:
+    """Handles the messages of the control queue. Plain calls on the event loop; nothing here waits."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        peers: Peers,
+        wanted: Wanted,
+        dead_letters: DeadLetters,
+        counters: Counters,
+        tasks: Tasks,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.outbox = outbox
+        self.peers = peers
+        self.wanted = wanted
+        self.dead_letters = dead_letters
+        self.counters = counters
+        self.tasks = tasks
+        self.clock = clock
+        self._actions: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "awake": self._awake,
+            "heartbeat": self._heartbeat,
+            "died": self._died,
+            "ack": self._ack,
+        }
+
+    async def start(self, broker: Broker, queue: str) -> Consumer:
+        """Begin to take from the control queue."""
+        return await broker.consume(queue, self.handle, prefetch=PREFETCH)
+
+    def handle(self, delivery: Delivery) -> None:
+        """Do what a message says, then ack it; what cannot be understood is dead-lettered."""
+        try:
+            message = _decode(delivery.body)
+            action = self._actions.get(message["action"])
+            if action is None:
+                raise BadMessage(f"unknown action {message['action']!r}")
+            action(message)
+        except BadMessage as err:
+            self.tasks.start(self.dead_letters.put(delivery, f"control message: {err}"), "dead-lettering a message")
+            return
+        self.counters.control += 1
+        delivery.ack()
+
+    def tick(self) -> None:
+        """Forget who has been silent for too long."""
+        for peer in self.peers.forget_silent(self.clock()):
+            log.warning("the %s %s has been silent for too long and is forgotten", peer.kind, peer.id)
+            self._gone(peer)
+
+    def _awake(self, message: Mapping[str, Any]) -> None:
+        peer, _ = self._seen(message)
+        log.info("%s %s is awake", peer.kind, peer.id)
+        if peer.kind == "runner":
+            peer.loaded.clear()  # what it has loaded it will say
+        self._brief(peer)
+        self._note_bundles(peer, message)
+
+    def _heartbeat(self, message: Mapping[str, Any]) -> None:
+        peer, new = self._seen(message)
+        if new:  # this Tron has started after it
+            log.info("%s %s is known by its heartbeat", peer.kind, peer.id)
+            if peer.kind == "frontend":
+                self.outbox.resend_awake(peer.queue)
+            self._brief(peer)
+        self._note_bundles(peer, message)
+
+    def _died(self, message: Mapping[str, Any]) -> None:
+        peer = self.peers.gone(_instance(message))
+        if peer is not None:
+            log.info("%s %s said that it goes", peer.kind, peer.id)
+            self._gone(peer)
+
+    def _ack(self, message: Mapping[str, Any]) -> None:
+        sha = message.get("sha")
+        if not isinstance(sha, str):
+            return  # of a message that asks for nothing more
+        peer, new = self.peers.seen("runner", _instance(message), self.clock())
+        if new:
+            self._brief(peer)
+        self._note(peer, message, str(message.get("ack-id", "")))
+
+    def _note_bundles(self, peer: Peer, message: Mapping[str, Any]) -> None:
+        """Take what a Runner says about all its bundles, which is also how a new Tron learns of them."""
+        bundles = message.get("bundles")
+        if peer.kind == "runner" and isinstance(bundles, list):
+            for one in bundles:
+                if isinstance(one, Mapping) and isinstance(one.get("sha"), str):
+                    self._note(peer, one, "")
+
+    def _note(self, peer: Peer, said: Mapping[str, Any], ack_id: str) -> None:
+        sha = said["sha"]
+        stage = said.get("stage")
+        if stage not in STAGES:
+            stage = "serving" if said.get("ok") else "failed"
+        if said.get("ok") is False and stage != "retired":
+            stage = "failed"
+        queue = said.get("queue") or self.wanted.queue_of(sha)
+        if not isinstance(queue, str):
+            return  # a bundle that nobody wants any more
+        loaded = Loaded(sha, stage, _error(said) if stage == "failed" else None)
+        if stage == "retired":
+            peer.loaded.pop(queue, None)
+        else:
+            peer.loaded[queue] = loaded
+        self.wanted.runner_spoke(peer, queue, loaded, ack_id)
+
+    def _brief(self, peer: Peer) -> None:
+        """Tell a peer all that it has to know."""
+        self.outbox.tron_info(peer.queue)
+        if peer.kind == "frontend":
+            self.outbox.routes(self.wanted.table, peer.queue)
+        else:
+            self.wanted.runner_awake(peer, self.outbox.all_bundles(self.wanted.bundles(), peer.queue))
+
+    def _seen(self, message: Mapping[str, Any]) -> tuple[Peer, bool]:
+        kind = message.get("type")
+        if kind not in KINDS:
+            raise BadMessage(f"unknown type {kind!r}")
+        kind_: Kind = "frontend" if kind == "frontend" else "runner"
+        info, queue = message.get("host_info"), message.get("reply-to")
+        return self.peers.seen(kind_, _instance(message), self.clock(), info=info, queue=queue)
+
+    def _gone(self, peer: Peer) -> None:
+        if peer.kind == "runner":
+            self.wanted.runner_gone(peer)
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        raise BadMessage(f"not JSON: {err}") from err
+    if not isinstance(message, dict) or not isinstance(message.get("action"), str):
+        raise BadMessage("not a JSON object with an action")
+    return message
+
+
+def _instance(message: Mapping[str, Any]) -> str:
+    instance = message.get("instance-id") or message.get("from")
+    if not isinstance(instance, str) or not instance or len(instance) > 200:
+        raise BadMessage("no instance-id")
+    return instance
+
+
+def _error(said: Mapping[str, Any]) -> str:
+    """Return what a Runner said went wrong, a line for each error."""
+    parts = [said["error"]] if isinstance(said.get("error"), str) else []
+    errors = said.get("errors")
+    if isinstance(errors, list):
+        parts += [str(one) for one in errors if str(one) not in "\n".join(parts)]
+    return "\n".join(parts) or "it did not say why"

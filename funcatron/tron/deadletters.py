@@ -1,0 +1,166 @@
+"""The dead-letter queue: putting messages there, looking at them, sending them again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from funcatron.brokers.base import Broker, Delivery, Outgoing
+from funcatron.brokers.deadletter import dead_letter
+from funcatron.errors import BadMessage, BrokerError, Conflict, NotFound, UnknownDepth
+from funcatron.message import topology
+from funcatron.tron.counters import Counters
+
+log = logging.getLogger("funcatron.tron.deadletters")
+
+SETTLE = 0.25
+"""How long no message must come until all that could be had were had, s."""
+
+ADDED = frozenset({"reason", "from", "at", "routing-key"})
+"""Headers that dead-lettering adds."""
+
+SHOWN = 4096
+"""How much of a body is shown, bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message in the dead-letter queue. `id` is made of its content, since queues know no ids."""
+
+    id: str
+    reason: str
+    sender: str
+    at_ms: int | None
+    headers: Mapping[str, str]
+    size: int
+    body: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {
+            "id": self.id,
+            "reason": self.reason,
+            "from": self.sender,
+            "at": self.at_ms,
+            "action": self.headers.get("action"),
+            "request-id": self.headers.get("request-id"),
+            "headers": dict(self.headers),
+            "size": self.size,
+            "body": self.body,
+        }
+
+
+class DeadLetters:
+    """The dead-letter queue of an installation, as one Tron uses it."""
+
+    def __init__(self, broker: Broker, instance: str, counters: Counters) -> None:
+        self.broker = broker
+        self.instance = instance
+        self.counters = counters
+        self._looking = asyncio.Lock()
+
+    async def put(self, delivery: Delivery, reason: str) -> None:
+        """Move a message there: acked only once the dead-letter queue has it."""
+        await dead_letter(self.broker, delivery, reason, self.instance)
+        self.counters.dead_lettered += 1
+        log.warning("message dead-lettered: %s", reason, extra={"request-id": _headers(delivery).get("request-id")})
+
+    async def first(self, limit: int) -> list[DeadLetter]:
+        """Return up to `limit` messages, the oldest first; they stay where they are."""
+        return [_letter(delivery) for delivery in await self._look(limit, lambda _: False)]
+
+    async def retry(self, letter_id: str, limit: int) -> DeadLetter:
+        """Send one of the first `limit` messages again. Raises NotFound, or Conflict for what cannot be sent again."""
+        found = await self._pick(letter_id, limit)
+        letter = _letter(found)
+        try:
+            await self.broker.publish_confirmed(_again(found))
+        except (BrokerError, Conflict):
+            found.nack(requeue=True)
+            raise
+        found.ack()
+        return letter
+
+    async def drop(self, letter_id: str, limit: int) -> DeadLetter:
+        """Throw one of the first `limit` messages away. Raises NotFound."""
+        found = await self._pick(letter_id, limit)
+        found.ack()
+        return _letter(found)
+
+    async def _pick(self, letter_id: str, limit: int) -> Delivery:
+        picked = await self._look(limit, lambda delivery: _id(delivery) == letter_id)
+        if not picked:
+            raise NotFound(f"there is no dead letter {letter_id} among the first {limit}")
+        return picked[0]
+
+    async def _look(self, limit: int, wanted: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Take up to `limit` messages and give them back, but for the one that is `wanted`, which is returned alone."""
+        async with self._looking:
+            held: list[Delivery] = []
+            arrived = asyncio.Event()
+
+            def take(delivery: Delivery) -> None:
+                held.append(delivery)
+                arrived.set()
+
+            expected = await self._ready(limit)
+            consumer = await self.broker.consume(topology.DEAD_LETTER, take, prefetch=limit)
+            try:
+                while len(held) < expected:
+                    arrived.clear()
+                    await asyncio.wait_for(arrived.wait(), SETTLE)
+            except TimeoutError:
+                pass  # others look as well, or the depth was unknown: what came is what there is
+            await consumer.cancel()
+            picked = [delivery for delivery in held if wanted(delivery)][:1]
+            for delivery in held:
+                if delivery not in picked:
+                    delivery.nack(requeue=True)
+            return picked or held
+
+    async def _ready(self, limit: int) -> int:
+        try:
+            return min(limit, (await self.broker.depth(topology.DEAD_LETTER)).ready)
+        except UnknownDepth:
+            return limit
+
+
+def _again(delivery: Delivery) -> Outgoing:
+    """Return the message as it was sent first."""
+    headers = {name: value for name, value in _headers(delivery).items() if name not in ADDED}
+    if headers.get("action") != "service":
+        raise Conflict("only requests (action service) can be sent again; drop it instead")
+    key = topology.firehose_key(headers.get("host", ""), headers.get("path", ""))
+    headers.pop("deadline", None)  # long past; nobody waits for it any more
+    return Outgoing(delivery.body, routing_key=key, exchange=topology.FIREHOSE, headers=headers, persistent=True)
+
+
+def _letter(delivery: Delivery) -> DeadLetter:
+    headers = _headers(delivery)
+    at = str(headers.get("at", ""))
+    return DeadLetter(
+        id=_id(delivery),
+        reason=headers.get("reason", "unknown"),
+        sender=headers.get("from", "unknown"),
+        at_ms=int(at) if at.isdecimal() else None,
+        headers=headers,
+        size=len(delivery.body),
+        body=delivery.body[:SHOWN].decode(errors="replace"),
+    )
+
+
+def _id(delivery: Delivery) -> str:
+    headers = _headers(delivery)
+    digest = hashlib.sha256(repr(sorted(headers.items())).encode() + b"\0" + delivery.body)
+    return digest.hexdigest()[:16]
+
+
+def _headers(delivery: Delivery) -> dict[str, str]:
+    try:
+        return {str(name): str(value) for name, value in delivery.properties.headers.items()}
+    except BadMessage:
+        return {}

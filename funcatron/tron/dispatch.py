@@ -1,0 +1,202 @@
+"""Dispatch: moves each message of the firehose to the func queue of its host and path.
+
+The broker forwards without decoding what `route` can place by the routing key; the rest comes to `rest`: messages that
+nobody takes, that came back from a func queue that is gone, or that a foreign front end wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from funcatron import problem
+from funcatron.brokers.base import Broker, Consumer, Delivery, Outgoing, Properties
+from funcatron.brokers.forwarding import Forwarding, Target
+from funcatron.errors import BadMessage, BrokerAway, BrokerError
+from funcatron.message import topology
+from funcatron.tron import queues
+from funcatron.tron.counters import Counters
+from funcatron.tron.deadletters import DeadLetters
+from funcatron.tron.outbox import Outbox
+from funcatron.tron.routes import Route, RouteTable, plain_host
+from funcatron.tron.tasks import Tasks
+
+log = logging.getLogger("funcatron.tron.dispatch")
+
+PREFETCH = 500
+"""Messages of the firehose that are on their way through this Tron at most."""
+
+
+class Dispatcher:
+    """Dispatches by the table that it was given last."""
+
+    def __init__(
+        self, broker: Broker, outbox: Outbox, dead_letters: DeadLetters, counters: Counters, tasks: Tasks
+    ) -> None:
+        self.broker = broker
+        self.outbox = outbox
+        self.dead_letters = dead_letters
+        self.counters = counters
+        self.tasks = tasks
+        self.use(RouteTable())
+
+    def use(self, table: RouteTable) -> None:
+        """Dispatch by `table` from now on."""
+        self.table = table
+        self._targets = {route.queue: Target(topology.FUNCS, route.queue) for route in table.ordered}
+
+    async def start(self) -> Consumer:
+        """Begin to take from the firehose."""
+        if isinstance(self.broker, Forwarding):
+            return await self.broker.forward(topology.FIREHOSE, self.route, self.rest, prefetch=PREFETCH)
+        return await self.broker.consume(topology.FIREHOSE, self.rest, prefetch=PREFETCH)
+
+    def route(self, key: str, headers: Callable[[], Mapping[str, str]]) -> Target | None:
+        """Say where a message goes, or None if that takes more than its key and headers."""
+        slash = key.find("/")
+        if slash < 0:
+            return None  # came back from a func queue, or is from a foreign front end
+        if len(key) >= topology.MAX_KEY or not key.isascii():  # may have been cut
+            found = headers()
+            route = self.table.find(plain_host(found.get("host")), found.get("path", key[slash:]))
+        else:
+            route = self.table.find(key[:slash], key[slash:])
+        if route is None:
+            return None
+        self.counters.dispatched += 1
+        return self._targets[route.queue]
+
+    def rest(self, delivery: Delivery) -> None:
+        """Settle a message that was not forwarded. Never raises for what is in the message."""
+        try:
+            properties = delivery.properties
+        except BadMessage as err:
+            self._dead(delivery, f"cannot be decoded: {err}")
+            return
+        if _expired(properties.headers):
+            self.counters.expired += 1
+            delivery.ack()
+            return
+        try:
+            host, path = _address(delivery)
+        except BadMessage as err:
+            self.counters.undecodable += 1
+            self._refuse(delivery, properties, 400, f"cannot be decoded: {err}")
+            return
+        route = self.table.find(host, path)
+        if route is None:
+            self.counters.unrouted += 1
+            self._unrouted(delivery, properties, host, path)
+        else:
+            self._forward(delivery, properties, route)
+
+    def _forward(self, delivery: Delivery, properties: Properties, route: Route) -> None:
+        came_back = delivery.routing_key == route.queue
+        self.counters.dispatched += 1
+        if came_back or not properties.reply_to:
+            self.tasks.start(self._forward_confirmed(delivery, properties, route, came_back), "forwarding a message")
+            return
+        try:
+            self.broker.publish(_copy(delivery, properties, route))
+        except BrokerAway:
+            return  # delivered again once it is back
+        delivery.ack()
+
+    async def _forward_confirmed(
+        self, delivery: Delivery, properties: Properties, route: Route, came_back: bool
+    ) -> None:
+        try:
+            if came_back:  # the queue that the table names is not there: somebody deleted it
+                await queues.ensure_func_queue(self.broker, route.queue)
+                self.counters.restored_queues += 1
+                log.warning("the queue %s was gone and is there again", route.queue, extra={"sha": route.sha})
+            await self.broker.publish_confirmed(_copy(delivery, properties, route))
+        except BrokerAway:
+            return
+        except BrokerError as err:
+            log.error("cannot forward to %s: %s", route.queue, err)
+            self._refuse(delivery, properties, 503, f"the broker refused it: {err}")
+            return
+        delivery.ack()
+
+    def _unrouted(self, delivery: Delivery, properties: Properties, host: str, path: str) -> None:
+        if not properties.reply_to:
+            self._dead(delivery, f"no Func serves {host or 'any host'}{path}")
+            return
+        if self._answer(properties, 404, f"No Func serves {path}" + (f" on {host}." if host else ".")):
+            delivery.ack()
+
+    def _refuse(self, delivery: Delivery, properties: Properties, status: int, reason: str) -> None:
+        """Tell who waits, if anybody does, and keep the message for people to look at."""
+        if properties.reply_to:
+            self._answer(properties, status, f"The message {reason}.")
+        self._dead(delivery, reason)
+
+    def _answer(self, properties: Properties, status: int, detail: str) -> bool:
+        request_id = properties.correlation_id or properties.headers.get("request-id", "")
+        body = problem.problem(status, detail=detail, request_id=request_id)
+        try:
+            self.outbox.answer(properties.reply_to or "", request_id, status, body)
+        except BrokerAway:
+            return False
+        return True
+
+    def _dead(self, delivery: Delivery, reason: str) -> None:
+        self.tasks.start(self.dead_letters.put(delivery, reason), "dead-lettering a message")
+
+
+def _copy(delivery: Delivery, properties: Properties, route: Route) -> Outgoing:
+    return Outgoing(
+        delivery.body,
+        routing_key=route.queue,
+        exchange=topology.FUNCS,
+        headers=properties.headers,
+        reply_to=properties.reply_to,
+        correlation_id=properties.correlation_id,
+        expiration_ms=properties.expiration_ms,
+        persistent=properties.persistent,
+        content_type=properties.content_type or "application/json",
+    )
+
+
+def _expired(headers: Mapping[str, str]) -> bool:
+    deadline = str(headers.get("deadline", ""))
+    return deadline.isdecimal() and int(deadline) < time.time() * 1000
+
+
+def _address(delivery: Delivery) -> tuple[str, str]:
+    """Return host and path by the routing key, else by the headers, else by the body. Raises BadMessage."""
+    headers = delivery.properties.headers
+    path = headers.get("path")
+    if path is not None:
+        return plain_host(headers.get("host")), str(path)
+    key = delivery.routing_key
+    slash = key.find("/")
+    if slash >= 0 and len(key.encode(errors="replace")) < topology.MAX_KEY:
+        return key[:slash], key[slash:]
+    return _address_in(_decode(delivery.body))
+
+
+def _address_in(message: dict[str, Any]) -> tuple[str, str]:
+    action = message.get("action", "service")
+    if action != "service":
+        raise BadMessage(f"the firehose takes no action {action!r}")
+    path = message.get("uri") or str(message.get("request-uri") or "").split("?", 1)[0]
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise BadMessage("it names no path (uri or request-uri)")
+    host = message.get("host")
+    return plain_host(host if isinstance(host, str) else None), path
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        raise BadMessage(f"its body is not JSON: {err}") from err
+    if not isinstance(message, dict):
+        raise BadMessage("its body is not a JSON object")
+    return message

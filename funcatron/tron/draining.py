@@ -1,0 +1,151 @@
+"""Takes a func queue out of service without losing a message, once no route leads to it.
+
+First its Runners get time to work off what is in it, then they are told to stop taking from it and to finish. What is
+left is dispatched again. The queue is deleted only when it is known to be empty: unknown is not empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from funcatron.brokers.base import Broker, Delivery, Outgoing
+from funcatron.errors import BadMessage, BrokerAway, BrokerError, UnknownDepth
+from funcatron.message import topology
+from funcatron.stores.records import Draining
+from funcatron.tron.outbox import Outbox
+from funcatron.tron.peers import Peers
+from funcatron.tron.tasks import Tasks
+
+log = logging.getLogger("funcatron.tron.draining")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, s. `work_off`: for the Runners to empty the queue. `retire`: until `disable` is sent again.
+    `poll`: between looks, growing to `poll_most`."""
+
+    work_off: float = 15.0
+    retire: float = 30.0
+    poll: float = 0.1
+    poll_most: float = 5.0
+
+
+class Drainer:
+    """Drains func queues. `drain` can be cancelled at any point and begun again later, also by another process."""
+
+    def __init__(
+        self, broker: Broker, outbox: Outbox, peers: Peers, tasks: Tasks, patience: Patience | None = None
+    ) -> None:
+        self.broker = broker
+        self.outbox = outbox
+        self.peers = peers
+        self.tasks = tasks
+        self.patience = patience or Patience()
+
+    async def drain(self, draining: Draining) -> None:
+        """Return once the queue is gone."""
+        queue = draining.queue
+        await self._work_off(queue)
+        loop = asyncio.get_running_loop()
+        began = told = loop.time()
+        self.outbox.disable(draining.sha, queue)
+        pause = self.patience.poll
+        while True:
+            try:
+                if await self._gone(queue, patient=loop.time() - began < self.patience.retire):
+                    log.info("the queue %s is drained and gone", queue, extra={"sha": draining.sha})
+                    return
+            except BrokerError as err:
+                log.info("the queue %s is still there: %s", queue, err)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, self.patience.poll_most)
+            if loop.time() - told >= self.patience.retire:
+                self.outbox.disable(draining.sha, queue)
+                told = loop.time()
+
+    async def _work_off(self, queue: str) -> None:
+        """Wait until nothing is in the queue, as long as a Runner takes from it."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.patience.work_off
+        while loop.time() < until and self._runners(queue):
+            try:
+                if (await self.broker.depth(queue)).ready == 0:
+                    return
+            except BrokerError as err:
+                log.debug("the depth of %s is unknown: %s", queue, err)
+            await asyncio.sleep(self.patience.poll)
+
+    async def _gone(self, queue: str, *, patient: bool) -> bool:
+        """Delete the queue if nothing can be lost by it. `patient`: Runners may still say that they let go of it."""
+        if patient and self._runners(queue):
+            return False
+        try:
+            depth = await self.broker.depth(queue)
+        except UnknownDepth:
+            if patient and self.peers.of("runner"):
+                return False
+            # maybe it is gone already; the broker deletes no queue that has messages or consumers
+            return await self.broker.delete(queue, if_empty=True, if_unused=True)
+        if depth.unacked:
+            return False
+        if depth.ready:
+            await self._dispatch_again(queue, depth.ready)
+        return await self.broker.delete(queue, if_empty=True, if_unused=True)
+
+    async def _dispatch_again(self, queue: str, ready: int) -> None:
+        """Move what is left in the queue to the firehose; each message is acked when the firehose has it."""
+        moved = 0
+        done = asyncio.Event()
+
+        async def move(delivery: Delivery) -> None:
+            nonlocal moved
+            try:
+                await self.broker.publish_confirmed(_again(delivery))
+            except BrokerAway:
+                done.set()
+                return
+            except (BrokerError, BadMessage):
+                delivery.nack(requeue=True)
+                done.set()
+                raise
+            delivery.ack()
+            moved += 1
+            if moved >= ready:
+                done.set()
+
+        consumer = await self.broker.consume(
+            queue, lambda delivery: _ignore(self.tasks.start(move(delivery), "dispatching again")), prefetch=100
+        )
+        try:
+            await asyncio.wait_for(done.wait(), self.patience.retire)
+        except TimeoutError:
+            log.warning("only %d of %d messages of %s were dispatched again", moved, ready, queue)
+        finally:
+            await consumer.cancel()
+        log.info("%d messages of %s were dispatched again", moved, queue)
+
+    def _runners(self, queue: str) -> bool:
+        return any(queue in peer.loaded for peer in self.peers.of("runner"))
+
+
+def _again(delivery: Delivery) -> Outgoing:
+    properties = delivery.properties
+    headers = properties.headers
+    key = topology.firehose_key(headers.get("host", ""), headers.get("path", ""))
+    return Outgoing(
+        delivery.body,
+        routing_key=key,
+        exchange=topology.FIREHOSE,
+        headers=headers,
+        reply_to=properties.reply_to,
+        correlation_id=properties.correlation_id,
+        expiration_ms=properties.expiration_ms,
+        persistent=properties.persistent,
+        content_type=properties.content_type or "application/json",
+    )
+
+
+def _ignore(_: object) -> None:
+    """Let a handler be a plain call."""

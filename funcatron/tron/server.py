@@ -1,0 +1,116 @@
+"""The process of a Tron: `run` is what `funcatron tron` calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import setproctitle
+import uvicorn
+import uvloop
+
+from funcatron import logs
+from funcatron.brokers import open_broker
+from funcatron.errors import FuncatronError, SettingsError
+from funcatron.settings import Settings
+from funcatron.tron.tron import Tron
+from funcatron.tron.web.app import create_app
+
+log = logging.getLogger("funcatron.tron")
+
+HTTP_GRACE = 5
+"""How long requests of the admin API may go on once it stops, s."""
+
+
+def run(settings: Settings) -> int:
+    """Run a Tron until SIGTERM or SIGINT; returns the exit status. Raises SettingsError or StoreError at the start."""
+    logs.setup("tron", settings.log_level)
+    setproctitle.setproctitle("funcatron tron")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(settings))
+
+
+async def serve(settings: Settings) -> int:
+    """Startup, main loop, shutdown."""
+    tron = Tron(settings, open_broker(settings, "funcatron tron"))
+    app = create_app(tron)
+    listener = listen(settings.admin_host, settings.admin_port)
+    stop = _stop_signal()
+    try:
+        await tron.open()
+    except FuncatronError:
+        listener.close()
+        raise
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=HTTP_GRACE,
+        )
+    )
+    serving = asyncio.create_task(server.serve([listener]), name="admin API")
+    tron.start()
+    log.info("admin API at http://%s:%d", settings.admin_host, settings.admin_port)
+    stopped = asyncio.create_task(stop.wait(), name="stop signal")
+    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    # the order of stopping: no new dispatching, then the API (a deploy that is asked for is refused or finished), then
+    # what is in hand (Tron.shutdown)
+    server.should_exit = True
+    await asyncio.wait({serving})
+    stopped.cancel()
+    await tron.shutdown()
+    failed = serving.exception()
+    if failed is not None:
+        log.error("the admin API failed", exc_info=failed)
+        return 1
+    log.info("stopped")
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises SettingsError that names the setting when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as err:
+        listener.close()
+        if err.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"port {port} of {host} is taken by another program: stop it, or set FUNCATRON_ADMIN_PORT"
+            ) from err
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {err.strerror}; set FUNCATRON_ADMIN_HOST or FUNCATRON_ADMIN_PORT"
+        ) from err
+    listener.setblocking(False)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the Tron stops in an order of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

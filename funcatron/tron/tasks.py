@@ -1,0 +1,46 @@
+"""Background work of the event loop: kept track of, logged when it fails, ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger("funcatron.tron")
+
+
+class Tasks:
+    """A set of running tasks. Nothing is started once it was stopped."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any] | None:
+        """Run `work` in the background; returns None when it is too late for that."""
+        if self._stopped:
+            work.close()
+            return None
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """Let what runs end by itself for `grace` seconds, then cancel it, and wait until all is over."""
+        self._stopped = True
+        if self._running and grace:
+            await asyncio.wait(self._running, timeout=grace)
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s failed", task.get_name(), exc_info=task.exception())
