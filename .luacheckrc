@@ -1,0 +1,2 @@
+std = "luajit+ngx_lua"
+max_line_length = 120

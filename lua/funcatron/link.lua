@@ -1,0 +1,459 @@
+--- The link of a worker with the broker: one STOMP connection, owned by light threads of a timer.
+--
+-- A cosocket belongs to who opened it, so requests never touch it: they append frames to an array and wake the writer,
+-- which sends the whole array at once; a reader wakes the request that a frame is for. A third thread ticks: it sends
+-- a ping to the link's own reply queue and judges by the echo. A broker that is short of memory or disk stops
+-- reading and tells a STOMP client nothing: then the echo stays out, and the link counts as *stalled*.
+--
+-- States: down → connected (subscribed) → up (an echo came) ⇄ stalled; any → down; when the worker leaves: drained.
+-- Down and stalled fail every waiting request at once.
+
+local frame = require "funcatron.stomp.frame"
+local pending = require "funcatron.pending"
+local semaphore = require "ngx.semaphore"
+local stomp = require "resty.rabbitmqstomp"
+
+local clear = require "table.clear"
+local encode = frame.encode
+local exiting = ngx.worker.exiting
+local kill = ngx.thread.kill
+local log = ngx.log
+local max = math.max
+local min = math.min
+local now = ngx.now
+local pcall = pcall
+local random = math.random
+local setmetatable = setmetatable
+local sleep = ngx.sleep
+local spawn = ngx.thread.spawn
+local sub = string.sub
+local timer_at = ngx.timer.at
+local tonumber = tonumber
+local wait_any = ngx.thread.wait
+local wake = pending.wake
+
+local ERR, NOTICE, WARN = ngx.ERR, ngx.NOTICE, ngx.WARN
+
+local _M = {}
+local Link = {}
+Link.__index = Link
+
+_M.BROADCASTS = "/exchange/funcatron.frontends"
+
+local PING = "!ping" -- not a possible request id
+local PING_INTERVAL, TICK = 1, 0.1 -- s
+local BACKOFF_FIRST, BACKOFF_LAST = 0.1, 1 -- s
+local CONNECT_MS, LOGIN_MS, SEND_MS, LEAVE_MS = 2000, 5000, 60000, 2000
+local SLICE = 1024 * 1024 -- bytes; nginx keeps a send buffer of the largest size ever sent
+local REPEAT_LOG = 30 -- s
+
+
+--- A link that is not started. `config`: see config.lua; `id`: of this worker; `on`: functions
+-- `up()`, `message(headers, body)`, `beat()` every `config.heartbeat` s, `leave()` just before the end.
+function _M.new(config, id, on)
+    return setmetatable({
+        config = config, id = id, on = on,
+        state = "down", up = false,
+        queue = nil, sessions = 0, attempts = 0,
+        out = {}, out_n = 0, out_bytes = 0, spare = {},
+        work = semaphore.new(0), writer_waits = false, writing_since = nil,
+        ping_frame = nil, ping = nil, ping_at = 0, last_ping = 0,
+        drain = false, busy = function() return 0 end,
+        sent = 0, received = 0, stalls = 0, connects = 0,
+        logged = nil, logged_at = 0,
+    }, Link)
+end
+
+
+-- A broker that stays away is not worth a line every second.
+local function complain(self, reason)
+    if reason ~= self.logged or now() - self.logged_at > REPEAT_LOG then
+        log(ERR, "link to ", self.config.host, ":", self.config.port, ": ", reason)
+        self.logged, self.logged_at = reason, now()
+    end
+end
+
+
+--- Queue the bytes of a whole frame. From any phase; never yields.
+function Link:send(bytes)
+    local n = self.out_n + 1
+    self.out[n], self.out_n = bytes, n
+    self.out_bytes = self.out_bytes + #bytes
+    if self.writer_waits then
+        self.writer_waits = false
+        self.work:post(1)
+    end
+end
+
+
+--- Queue one frame that is given in pieces.
+function Link:send_pieces(pieces, count)
+    for i = 1, count do
+        self:send(pieces[i])
+    end
+end
+
+
+local function drop_unsent(self)
+    clear(self.out)
+    self.out_n, self.out_bytes = 0, 0
+end
+
+
+local function turn(self, state)
+    if state ~= self.state then
+        log(NOTICE, "link is ", state, " (was ", self.state, ")")
+        self.state = state
+    end
+    self.up = state == "up"
+end
+
+
+-- The writer ------------------------------------------------------------------------------------------------------
+
+-- Send a batch in slices, so that the buffers below stay small and progress is seen.
+local function send_sliced(self, batch, count)
+    local part, n, bytes = {}, 0, 0
+    local function flush()
+        if n > 0 then
+            self.writing_since = now()
+            local ok, err = self.client:send_raw(part)
+            clear(part)
+            n, bytes = 0, 0
+            return ok, err
+        end
+        return true
+    end
+    for i = 1, count do
+        local piece = batch[i]
+        for from = 1, max(#piece, 1), SLICE do
+            local bit = #piece <= SLICE and piece or sub(piece, from, from + SLICE - 1)
+            if bytes + #bit > SLICE then
+                local ok, err = flush()
+                if not ok then
+                    return nil, err
+                end
+            end
+            n, bytes = n + 1, bytes + #bit
+            part[n] = bit
+        end
+    end
+    return flush()
+end
+
+
+local function send_batch(self)
+    local batch, count, bytes = self.out, self.out_n, self.out_bytes
+    local has_ping = self.ping == "queued"
+    self.out, self.out_n, self.out_bytes, self.spare = self.spare, 0, 0, batch
+    self.writing_since = now()
+    local ok, err
+    if bytes <= SLICE then
+        ok, err = self.client:send_raw(batch)
+    else
+        ok, err = send_sliced(self, batch, count)
+    end
+    self.writing_since = nil
+    clear(batch)
+    if not ok then
+        return nil, "failed to send: " .. err
+    end
+    self.sent = self.sent + count
+    if has_ping and self.ping == "queued" then -- unless the echo was faster
+        self.ping, self.ping_at = "sent", now()
+    end
+    return true
+end
+
+
+local function write(self)
+    local idle = self.beat_out > 0 and self.beat_out / 2 or 60
+    while true do
+        if self.out_n == 0 then
+            self.writer_waits = true
+            self.work:wait(idle)
+            self.writer_waits = false
+        end
+        if self.out_n == 0 and self.beat_out > 0 then
+            self:send(frame.EOL)
+        end
+        if self.out_n > 0 then
+            local ok, err = send_batch(self)
+            if not ok then
+                return err
+            end
+        end
+    end
+end
+
+
+-- The reader ------------------------------------------------------------------------------------------------------
+
+local function echoed(self)
+    self.ping = nil
+    if self.state == "connected" then
+        turn(self, "up")
+        self.attempts, self.logged = 0, nil
+        self.on.up()
+    elseif self.state == "stalled" then
+        turn(self, "up")
+    end
+end
+
+
+local function deliver(self, headers, body)
+    local id = headers["correlation-id"]
+    if id == PING then
+        return echoed(self)
+    end
+    if id and wake(id, body) then
+        return
+    end
+    local ok, err = pcall(self.on.message, headers, body)
+    if not ok then
+        log(ERR, "failed to handle a message: ", err)
+    end
+end
+
+
+-- Take every frame that is here. nil and a reason when the link is over.
+local function take(self)
+    local client, headers = self.client, self.scratch
+    while true do
+        clear(headers)
+        local command, got, body = client:next_frame(headers)
+        if not command then
+            return got == nil or nil, got and "broken stream: " .. got
+        end
+        self.received = self.received + 1
+        if command == "MESSAGE" then
+            deliver(self, got, body)
+        elseif command == "RECEIPT" then
+            if not wake(got["receipt-id"], "") then
+                self.receipts[got["receipt-id"] or ""] = true
+            end
+        else
+            return nil, command .. ": " .. stomp.reason(got, body)
+        end
+        if client.decoder:idle() then
+            return true
+        end
+    end
+end
+
+
+local function read(self)
+    while true do
+        local ok, err = self.client:fill()
+        if not ok then
+            return err == "timeout" and "the broker is silent" or "failed to receive: " .. err
+        end
+        ok, err = take(self)
+        if not ok then
+            return err
+        end
+    end
+end
+
+
+-- The ticker ------------------------------------------------------------------------------------------------------
+
+local function stalled(self, at)
+    local limit = self.config.stall
+    return (self.ping == "sent" and at - self.ping_at > limit)
+        or (self.writing_since ~= nil and at - self.writing_since > limit)
+end
+
+
+local function judge(self, at)
+    if stalled(self, at) then
+        if self.state ~= "stalled" then
+            turn(self, "stalled")
+            self.stalls = self.stalls + 1
+            complain(self, "stalled: the broker reads nothing (an alarm for memory or disk?)")
+            pending.fail_all("stalled")
+            drop_unsent(self)
+            self.ping = self.ping == "sent" and "sent" or nil
+        end
+    elseif not self.ping and at - self.last_ping >= PING_INTERVAL then
+        self.ping, self.last_ping = "queued", at
+        self:send(self.ping_frame)
+    end
+end
+
+
+local function drained(self)
+    return self.busy() == 0 and pending.waiting() == 0
+        and (self.state == "stalled" or (self.out_n == 0 and not self.writing_since))
+end
+
+
+local function tick(self)
+    local last_beat = now()
+    while true do
+        sleep(TICK)
+        local at = now()
+        if (exiting() or self.drain) and drained(self) then
+            return "drained"
+        end
+        judge(self, at)
+        if self.up and at - last_beat >= self.config.heartbeat then
+            last_beat = at
+            self.on.beat()
+        end
+    end
+end
+
+
+-- Sessions --------------------------------------------------------------------------------------------------------
+
+-- What both sides agreed on, in s (STOMP 1.2, "Heart-beating").
+local function agree_heartbeats(self, wanted_ms, answer)
+    local theirs, ours = (answer or "0,0"):match("^(%d+),(%d+)$")
+    theirs, ours = tonumber(theirs) or 0, tonumber(ours) or 0
+    self.beat_out = (wanted_ms > 0 and ours > 0) and max(wanted_ms, ours) / 1000 or 0
+    self.beat_in = (wanted_ms > 0 and theirs > 0) and max(wanted_ms, theirs) / 1000 or 0
+end
+
+
+local function subscribe(self, client)
+    client:subscribe({ id = "reply", destination = "/queue/" .. self.queue, ack = "auto", exclusive = "true",
+        ["auto-delete"] = "true", durable = "false", receipt = "reply" })
+    client:subscribe({ id = "broadcast", destination = _M.BROADCASTS, ack = "auto", receipt = "broadcast" })
+    while not (self.receipts.reply and self.receipts.broadcast) do
+        local ok, err = client:fill()
+        if not ok then
+            return nil, "failed to subscribe: " .. err
+        end
+        ok, err = take(self)
+        if not ok then
+            return nil, "failed to subscribe: " .. err
+        end
+    end
+    return true
+end
+
+
+local function connect(self)
+    local config = self.config
+    local beat_ms = config.stomp_heartbeat * 1000
+    local client, err = stomp:new({
+        username = config.user, password = config.password, vhost = config.vhost,
+        heartbeat = beat_ms .. "," .. beat_ms,
+        ssl = config.tls, ssl_verify = config.tls_verify, server_name = config.tls_name or config.host,
+    })
+    if not client then
+        return nil, err
+    end
+    client:set_timeouts(CONNECT_MS, LOGIN_MS, LOGIN_MS)
+    local host = config.host == "localhost" and "127.0.0.1" or config.host -- nginx's resolver asks no hosts file
+    local ok
+    ok, err = client:connect(host, config.port)
+    if not ok then
+        client:abandon()
+        return nil, err
+    end
+    agree_heartbeats(self, beat_ms, client.session and client.session["heart-beat"])
+    return client
+end
+
+
+local function open(self)
+    self.sessions = self.sessions + 1
+    -- a queue of its own for each session: the broker may not have noticed yet that the last one is gone
+    self.queue = "funcatron.frontend." .. self.id .. (self.sessions > 1 and "." .. self.sessions or "")
+    self.receipts, self.scratch = {}, {}
+    drop_unsent(self)
+    self.ping, self.last_ping, self.writing_since, self.writer_waits = nil, 0, nil, false
+    self.ping_frame = encode("SEND", { destination = "/amq/queue/" .. self.queue, ["correlation-id"] = PING }, "")
+    local client, err = connect(self)
+    if not client then
+        return nil, err
+    end
+    self.client = client
+    local ok
+    ok, err = subscribe(self, client)
+    if not ok then
+        client:abandon()
+        return nil, err
+    end
+    local silence = self.beat_in > 0 and self.beat_in * 2.5 or 60
+    client:set_timeouts(CONNECT_MS, SEND_MS, silence * 1000)
+    self.connects = self.connects + 1
+    return true
+end
+
+
+-- The order of leaving: nothing waits any more; say so to the Tron; unsubscribe; disconnect; close.
+local function leave(self)
+    self.on.leave()
+    self:send(encode("UNSUBSCRIBE", { id = "reply" }))
+    self:send(encode("UNSUBSCRIBE", { id = "broadcast" }))
+    self.client:set_timeouts(CONNECT_MS, LEAVE_MS, LEAVE_MS)
+    if send_batch(self) then
+        self.client:close()
+    else
+        self.client:abandon()
+    end
+end
+
+
+-- One connection from its start to its end. Returns why it ended.
+local function session(self)
+    local ok, err = open(self)
+    if not ok then
+        return err
+    end
+    turn(self, "connected")
+    local reader, writer, ticker = spawn(read, self), spawn(write, self), spawn(tick, self)
+    local alive, reason = wait_any(reader, writer, ticker)
+    kill(reader)
+    kill(writer)
+    kill(ticker)
+    if alive and reason == "drained" then
+        turn(self, "drained")
+        leave(self)
+        return "drained"
+    end
+    self.client:abandon()
+    return reason
+end
+
+
+local function run(premature, self)
+    if premature then
+        return
+    end
+    local reason = session(self)
+    if reason == "drained" then
+        return
+    end
+    turn(self, "down")
+    complain(self, reason)
+    pending.fail_all("down")
+    drop_unsent(self)
+    if exiting() then
+        return
+    end
+    local delay = min(BACKOFF_LAST, BACKOFF_FIRST * 2 ^ self.attempts)
+    self.attempts = min(self.attempts + 1, 16)
+    local started, err = timer_at(delay * (0.5 + random() / 2), run, self)
+    if not started then
+        log(WARN, "link is not restarted: ", err)
+    end
+end
+
+
+--- Start the link; in `init_worker_by_lua`. `busy`: a function that tells how many requests the worker has.
+function Link:start(busy)
+    self.busy = busy or self.busy
+    return timer_at(0, run, self)
+end
+
+
+--- Finish what waits, then disconnect for good.
+function Link:finish()
+    self.drain = true
+end
+
+return _M
