@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from funcatron.errors import BadSpec
 from funcatron.spec.answers import Answers
 from funcatron.spec.body import Body, form_content
-from funcatron.spec.check import check as check_document
+from funcatron.spec.check import check_meaning, check_structure
 from funcatron.spec.compiler import Compiler
 from funcatron.spec.document import Document, load_document
 from funcatron.spec.extension import Extension
@@ -83,12 +83,9 @@ class Api:
             outer = settings.inner(item, f"paths.{path}", compiler.problems)
             for method in METHODS:
                 if isinstance(item.get(method), dict):
-                    made = builder.operation(path, item, method, outer)
-                    if made is None:
-                        continue
-                    operation, types = made
+                    operation, types = builder.operation(path, item, method, outer)
                     where = f"{operation.method} {path}"
-                    if operation.id in seen:
+                    if operation.id and operation.id in seen:
                         compiler.problem(where, f"has the operationId {operation.id!r} of {seen[operation.id]}")
                     seen[operation.id] = where
                     self._router.add(operation, types)
@@ -105,9 +102,11 @@ def load(files: Mapping[str, bytes], entry: str | None = None, *, check: bool = 
     document = load_document(files, entry)
     problems = _versions(document)
     if not problems and check:
-        problems = check_document(document)
+        problems = check_structure(document)
     if problems:
         raise BadSpec("the spec is not valid", problems)
+    if check:
+        problems = check_meaning(document)
     try:
         api = Api(document, problems)
     except (KeyError, TypeError, AttributeError, ValueError) as err:
@@ -180,14 +179,13 @@ class _Builder:
 
     def operation(
         self, path: str, item: Mapping[str, Any], method: str, settings: Extension
-    ) -> tuple[Operation, dict[str, str]] | None:
-        """Return the operation and the kinds of its path parameters; None where it cannot be made."""
+    ) -> tuple[Operation, dict[str, str]]:
+        """Return the operation and the kinds of its path parameters."""
         node = item[method]
         where = f"{method.upper()} {path}"
         identity = self._id(item, node)
-        if identity is None:
+        if not identity:
             self._compiler.problem(where, "has no operationId, which names the Func to call")
-            return None
         settings = settings.inner(node, where, self._compiler.problems)
         raw = self._parameters(item, node)
         parameters = [
@@ -218,10 +216,10 @@ class _Builder:
         )
         return operation, {p.name: p.route_kind for p in parameters if p.place == "path"}
 
-    def _id(self, item: Mapping[str, Any], node: Mapping[str, Any]) -> str | None:
+    def _id(self, item: Mapping[str, Any], node: Mapping[str, Any]) -> str:
         name = node.get("operationId")
         if not isinstance(name, str) or not name.strip():
-            return None
+            return ""
         for level in (node, item, self._document.root):
             for key in CONTROLLERS:
                 if isinstance(level.get(key), str):

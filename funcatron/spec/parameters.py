@@ -61,7 +61,6 @@ class Parameter:
         self.argument = sanitized(self.name.replace("-", "_") if self.place == "path" else self.name)
         self._document = compiler.document
         self._node = node
-        self._where = where
         content = node.get("content")
         self._json = isinstance(content, dict) and bool(content)
         if isinstance(content, dict) and content:
@@ -76,7 +75,7 @@ class Parameter:
         self._style, self._explode = self._written()
         self._checker = compiler.checker(self.schema, where)
         self._coerce = compiler.coercer(self.schema)
-        self.default = self._default(compiler)
+        self.default = self._default()
 
     @property
     def ignored(self) -> bool:
@@ -108,17 +107,14 @@ class Parameter:
         style = self._node.get("style", styles.DEFAULT_STYLE[self.place])
         return style, self._node.get("explode", style == "form") is True
 
-    def _default(self, compiler: Compiler) -> Any:
+    def _default(self) -> Any:
         node = self._document.follow(self.schema)
         node = node if isinstance(node, dict) else {}
         if "default" in self._node or "default" in node:
             default = self._node.get("default", node.get("default"))
             if default is None and self.nullable:
                 return None
-            value = self._coerce(default)
-            for _, what in self._checker.faults(value)[:1]:
-                compiler.problem(self._where, f"the default of {self.name} does not fit its schema: {what}")
-            return value
+            return self._coerce(default)
         if self.kind == "object" and self.place == "query" and not self._document.swagger2:
             return self._nested(self.schema)
         return MISSING

@@ -18,6 +18,7 @@ MAX_DEPTH = 150
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONSTRUCT = yaml.constructor.SafeConstructor()
+_MERGE = "\0<<"
 _TAG = "tag:yaml.org,2002:"
 _SCALARS: dict[str, Any] = {
     "null": lambda node: None,
@@ -54,9 +55,9 @@ def _read_json(name: str, text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise Unreadable(f"{name}: duplicate key {twice!r}")
+            for key, value in pairs:
+                if _meaning(value) != _meaning(result[key]):
+                    raise Unreadable(f"{name}: duplicate key {key!r}")
         return result
 
     def refuse(constant: str) -> Any:
@@ -85,10 +86,17 @@ def _measure(name: str, value: Any) -> None:
             raise Unreadable(f"{name}: has more than {MAX_DEPTH} levels or {MAX_NODES} nodes")
 
 
+def _meaning(value: Any) -> Any:
+    """Return a value without what only people read: a key may stand twice if both times it says the same."""
+    if isinstance(value, dict):
+        return {key: _meaning(part) for key, part in value.items() if key not in ("description", "summary")}
+    return [_meaning(part) for part in value] if isinstance(value, list) else value
+
+
 class _Frame:
     """An object or array that is being filled."""
 
-    __slots__ = ("anchor", "key", "merged", "start", "value")
+    __slots__ = ("anchor", "key", "merged", "start", "twice", "value")
 
     def __init__(self, value: dict[str, Any] | list[Any], anchor: str | None, start: int) -> None:
         self.value = value
@@ -96,6 +104,7 @@ class _Frame:
         self.start = start
         self.key: str | None = None
         self.merged: list[Any] = []
+        self.twice: list[tuple[str, Any, str]] = []
 
 
 class _Builder:
@@ -146,9 +155,12 @@ class _Builder:
 
     def _key(self, frame: _Frame, event: Any) -> None:
         key = event.value
-        if key in frame.value and not (key == "<<" and event.implicit[0]):
-            raise Unreadable(f"{self._at(event.start_mark)}: duplicate key {key!r}")
-        frame.key = key if not (key == "<<" and event.implicit[0]) else "\0<<"
+        if key == "<<" and event.implicit[0]:
+            frame.key = _MERGE
+            return
+        if key in frame.value:
+            frame.twice.append((key, frame.value[key], self._at(event.start_mark)))
+        frame.key = key
 
     def _value(self, event: Any) -> Any:
         tag, text = event.tag, event.value
@@ -195,6 +207,9 @@ class _Builder:
     def _close(self, event: Any) -> None:
         frame = self._stack.pop()
         if isinstance(frame.value, dict):
+            for key, first, where in frame.twice:
+                if _meaning(first) != _meaning(frame.value[key]):
+                    raise Unreadable(f"{where}: duplicate key {key!r}")
             for source in frame.merged:
                 for part in source if isinstance(source, list) else [source]:
                     if not isinstance(part, dict):
@@ -211,7 +226,7 @@ class _Builder:
         frame = self._stack[-1]
         if isinstance(frame.value, list):
             frame.value.append(value)
-        elif frame.key == "\0<<":
+        elif frame.key == _MERGE:
             frame.merged.append(value)
             frame.key = None
         elif frame.key is not None:
