@@ -113,4 +113,7 @@ def conformance_detail(faults: Sequence[Mapping[str, str]]) -> str:
         return f"Response body does not conform to specification. {first['what']}"
     if first["where"] == "header.content-type":
         return first["what"]
-    return f"Response headers do not conform to specification. {first['what']}"
+    missing = [
+        fault["where"].removeprefix("header.").lower() for fault in faults if fault["where"].startswith("header.")
+    ]
+    return f"Keys in response header don't match response specification. Difference: {', '.join(missing)}"

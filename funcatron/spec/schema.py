@@ -181,7 +181,7 @@ def _type(node: dict[str, Any], result: dict[str, Any]) -> None:
     if form in _UNCHECKED:
         result.pop("format", None)
     if kind == "file":
-        kind = None
+        kind = "string"  # a text stands for an upload when a form is checked
     if kind in ("integer", None) and form in _BOUNDS:
         low, high = _BOUNDS[form]
         if result.get("minimum", low) <= low:
