@@ -24,8 +24,6 @@ log = logging.getLogger("funcatron.tron.control")
 PREFETCH = 100
 """Control messages in hand at most."""
 
-STAGES = frozenset({"loading", "serving", "failed", "retired"})
-
 
 class Wanted(Protocol):
     """What the control queue needs of the deployments."""
@@ -107,7 +105,6 @@ class Control:
         if peer.kind == "runner":
             peer.loaded.clear()  # what it has loaded it will say
         self._brief(peer)
-        self._note_bundles(peer, message)
 
     def _heartbeat(self, message: Mapping[str, Any]) -> None:
         peer, new = self._seen(message)
@@ -116,7 +113,8 @@ class Control:
             if peer.kind == "frontend":
                 self.outbox.resend_awake(peer.queue)
             self._brief(peer)
-        self._note_bundles(peer, message)
+        if peer.kind == "runner":
+            self._note_funcs(peer, message)
 
     def _died(self, message: Mapping[str, Any]) -> None:
         peer = self.peers.gone(_instance(message))
@@ -131,32 +129,33 @@ class Control:
         peer, new = self.peers.seen("runner", _instance(message), self.clock())
         if new:
             self._brief(peer)
-        self._note(peer, message, str(message.get("ack-id", "")))
-
-    def _note_bundles(self, peer: Peer, message: Mapping[str, Any]) -> None:
-        """Take what a Runner says about all its bundles, which is also how a new Tron learns of them."""
-        bundles = message.get("bundles")
-        if peer.kind == "runner" and isinstance(bundles, list):
-            for one in bundles:
-                if isinstance(one, Mapping) and isinstance(one.get("sha"), str):
-                    self._note(peer, one, "")
-
-    def _note(self, peer: Peer, said: Mapping[str, Any], ack_id: str) -> None:
-        sha = said["sha"]
-        stage = said.get("stage")
-        if stage not in STAGES:
-            stage = "serving" if said.get("ok") else "failed"
-        if said.get("ok") is False and stage != "retired":
-            stage = "failed"
-        queue = said.get("queue") or self.wanted.queue_of(sha)
+        queue = message.get("queue") or self.wanted.queue_of(sha)
         if not isinstance(queue, str):
             return  # a bundle that nobody wants any more
-        loaded = Loaded(sha, stage, _error(said) if stage == "failed" else None)
-        if stage == "retired":
+        loaded = Loaded(sha, *_stage(message))
+        if loaded.stage == "retired":
             peer.loaded.pop(queue, None)
         else:
             peer.loaded[queue] = loaded
-        self.wanted.runner_spoke(peer, queue, loaded, ack_id)
+        self.wanted.runner_spoke(peer, queue, loaded, str(message.get("ack-id", "")))
+
+    def _note_funcs(self, peer: Peer, message: Mapping[str, Any]) -> None:
+        """Take what a Runner says about all its Funcs, which is also how a new Tron learns of them. What failed to load
+        is none of them; it is remembered as long as it is wanted."""
+        funcs = message.get("funcs")
+        if not isinstance(funcs, list):
+            return
+        failed = {queue: one for queue, one in peer.loaded.items() if one.stage == "failed" and self._wanted(one.sha)}
+        said = [one for one in funcs if isinstance(one, Mapping)]
+        found = [(one.get("queue"), one.get("sha"), one.get("state")) for one in said]
+        peer.loaded = failed | {
+            queue: Loaded(sha, str(state))
+            for queue, sha, state in found
+            if isinstance(queue, str) and isinstance(sha, str)
+        }
+
+    def _wanted(self, sha: str) -> bool:
+        return self.wanted.queue_of(sha) is not None
 
     def _brief(self, peer: Peer) -> None:
         """Tell a peer all that it has to know."""
@@ -194,6 +193,14 @@ def _instance(message: Mapping[str, Any]) -> str:
     if not isinstance(instance, str) or not instance or len(instance) > 200:
         raise BadMessage("no instance-id")
     return instance
+
+
+def _stage(ack: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the stage that an ack tells, and the error if it is a failure."""
+    stage = ack.get("stage")
+    if ack.get("ok") is False and stage != "retired":
+        return "failed", _error(ack)
+    return (stage if isinstance(stage, str) else "serving"), None
 
 
 def _error(said: Mapping[str, Any]) -> str:

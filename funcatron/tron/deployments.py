@@ -196,13 +196,19 @@ class Deployments:
     # what Runners say (control.Wanted)
 
     def bundles(self) -> list[tuple[str, Version]]:
-        """Return every version that Runners shall serve, with the name of its deployment."""
+        """Return every version that Runners shall serve, with the name of its deployment.
+
+        What is being loaded is among them, so that no Runner drops it, but not in place of what serves by the same
+        queue: that is replaced by `enable` alone, after the new one was found to be good.
+        """
         wanted = []
         for name, deployment in self.all.items():
-            versions = {deployment.serving.sha: deployment.serving} if deployment.serving else {}
+            queues_ = {}
             if deployment.enabled and deployment.stage in UNDER_WAY:
-                versions[deployment.wanted.sha] = deployment.wanted
-            wanted += [(name, version) for version in versions.values()]
+                queues_[deployment.wanted.queue(name)] = deployment.wanted
+            if deployment.serving:
+                queues_[deployment.serving.queue(name)] = deployment.serving
+            wanted += [(name, version) for version in queues_.values()]
         return wanted
 
     def queue_of(self, sha: str) -> str | None:
@@ -290,6 +296,8 @@ class Deployments:
             event = Event(now, name, current.wanted.sha, "deploy", "routed", detail)
             await self._apply(Change(save=new, drain=drains, events=(event,), routes=True))
             log.info("%s serves", name, extra={"sha": current.wanted.sha})
+            if old is not None and old.queue(name) == queue:  # a Runner may have been told the old settings meanwhile
+                self.outbox.all_bundles(self.bundles())
             for draining in drains:
                 self._drain(draining)
 

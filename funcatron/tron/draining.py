@@ -1,7 +1,7 @@
 """Takes a func queue out of service without losing a message, once no route leads to it.
 
-First its Runners get time to work off what is in it, then they are told to stop taking from it and to finish. What is
-left is dispatched again. The queue is deleted only when it is known to be empty: unknown is not empty.
+Its Runners are told to work off what is in it, to finish, and to let go of it. What is left is dispatched again. The
+queue is deleted only when it is known to be empty: unknown is not empty.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ log = logging.getLogger("funcatron.tron.draining")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, s. `work_off`: for the Runners to empty the queue. `retire`: until `disable` is sent again.
-    `poll`: between looks, growing to `poll_most`."""
+    """How long to wait, s. `retire`: for the Runners' word that they let go; then `disable` is sent again. `poll`:
+    between looks, growing to `poll_most`."""
 
-    work_off: float = 15.0
     retire: float = 30.0
     poll: float = 0.1
     poll_most: float = 5.0
@@ -47,7 +46,6 @@ class Drainer:
     async def drain(self, draining: Draining) -> None:
         """Return once the queue is gone."""
         queue = draining.queue
-        await self._work_off(queue)
         loop = asyncio.get_running_loop()
         began = told = loop.time()
         self.outbox.disable(draining.sha, queue)
@@ -64,18 +62,6 @@ class Drainer:
             if loop.time() - told >= self.patience.retire:
                 self.outbox.disable(draining.sha, queue)
                 told = loop.time()
-
-    async def _work_off(self, queue: str) -> None:
-        """Wait until nothing is in the queue, as long as a Runner takes from it."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.patience.work_off
-        while loop.time() < until and self._runners(queue):
-            try:
-                if (await self.broker.depth(queue)).ready == 0:
-                    return
-            except BrokerError as err:
-                log.debug("the depth of %s is unknown: %s", queue, err)
-            await asyncio.sleep(self.patience.poll)
 
     async def _gone(self, queue: str, *, patient: bool) -> bool:
         """Delete the queue if nothing can be lost by it. `patient`: Runners may still say that they let go of it."""
