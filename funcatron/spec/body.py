@@ -166,10 +166,8 @@ class RawReader:
     def read(
         self, body: bytes, media_type: str, parameters: Mapping[str, str], arguments: Arguments, faults: list[Fault]
     ) -> None:
-        if not body:
-            if self._required:
-                faults.append(Fault("body", "RequestBody is required", "RequestBody is required"))
-            return
+        if not body and self._required:
+            faults.append(Fault("body", "RequestBody is required", "RequestBody is required"))
         if not self._text:
             arguments.body_kind = "binary"
             return
@@ -181,7 +179,7 @@ class RawReader:
             faults.append(Fault("body", what, what))
             return
         arguments.body_kind, arguments.body = "text", value
-        if self._checker is not None and not self._checker.valid(value):
+        if body and self._checker is not None and not self._checker.valid(value):
             faults.extend(point(self._checker.faults(value)))
 
 
@@ -196,12 +194,11 @@ def _decode(body: bytes, charset: str | None) -> Any:
         if _LONG_NUMBER.search(body):
             return parse_json(body.decode())
         return orjson.loads(body)
-    except orjson.JSONDecodeError as err:
-        raise ValueError(f"the body is not JSON: {err}") from err
     except UnicodeDecodeError as err:
         raise ValueError(f"the body is not UTF-8 text (byte {err.start})") from err
     except ValueError as err:
-        raise ValueError(f"the body is not JSON: {err}") from err
+        text = "it is not UTF-8 text" if "UTF-8" in str(err) else str(err)
+        raise ValueError(f"the body is not JSON: {text}") from err
 
 
 def point(found: list[Found]) -> list[Fault]:

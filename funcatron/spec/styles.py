@@ -122,8 +122,10 @@ def _whole(values: list[str], split: Any) -> Any:
     return values[-1] if split is None else split
 
 
-def deep_object(name: str, fields: Mapping[str, list[str]]) -> dict[str, Any] | None:
+def deep_object(name: str, fields: Mapping[str, list[str]]) -> Any:
     """Gather `name[a][b]=c` into `{a: {b: c}}`; None if there is none. `name[a][]=…` and repeated names are lists."""
+    if name in fields:
+        return fields[name][-1]  # not an object, and the validator says so
     found: dict[str, Any] | None = None
     prefix = f"{name}["
     for key, values in fields.items():

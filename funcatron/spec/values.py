@@ -51,6 +51,16 @@ def text(value: Any) -> Any:
     return value
 
 
+def first(coercer: Coercer) -> Coercer:
+    """Of a scalar that an object names more than once, the first value counts, as in Connexion's deepObject."""
+    return lambda value: coercer(value[0] if isinstance(value, list) and value else value)
+
+
+def listed(coercer: Coercer) -> Coercer:
+    """An array that an object names once is an array of one."""
+    return lambda value: coercer([value] if isinstance(value, str) else value)
+
+
 _SCALARS: dict[str, Coercer] = {"integer": integer, "number": number, "boolean": boolean, "string": text}
 
 
@@ -130,10 +140,17 @@ class Coercers:
             members = properties_of(self._document, schema)
             more = node.get("additionalProperties")
             return _object(
-                {name: self.make(member, depth + 1) for name, member in members.items()},
-                self.make(more, depth + 1) if isinstance(more, dict) else text,
+                {name: self._member(member, depth + 1) for name, member in members.items()},
+                self._member(more, depth + 1) if isinstance(more, dict) else text,
             )
         return text
+
+    def _member(self, schema: Any, depth: int) -> Coercer:
+        kinds = kinds_of(self._document, schema)
+        coercer = self.make(schema, depth)
+        if "array" in kinds:
+            return listed(coercer)
+        return first(coercer) if kinds and "object" not in kinds else coercer
 
     def _union(self, kinds: tuple[str, ...], schema: Any, depth: int) -> Coercer:
         order = [k for k in ("array", "object", "integer", "number", "boolean", "string") if k in kinds]
