@@ -1,0 +1,134 @@
+"""`PythonHostDriver`: unpacks a PEX once, and starts the host program in the PEX's own environment."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from funcatron.errors import HostError
+from funcatron.hosts.base import Command, HostDriver, Prepared
+from funcatron.hosts.python import pex
+from funcatron.hosts.python.interpreters import Interpreter
+
+PROGRAM = Path(__file__).parent / "funcatron_host"
+START = "import sys; sys.path.insert(0, sys.argv[1]); from funcatron_host.main import main; main()"
+RECORD = "prepared.json"
+# what `import funcatron` finds in a host, unless the bundle brings its own
+FACADE = """\"\"\"Funcatron as a Func sees it in its host.\"\"\"
+
+from funcatron_host.api import *
+from funcatron_host.api import __all__
+"""
+
+
+class PythonHostDriver(HostDriver):
+    """Hosts for bundles of kind `python`."""
+
+    kind = "python"
+
+    async def prepare(self, bundle: Path, folder: Path) -> Prepared:
+        """See HostDriver. Beside `folder` stand its lock, and the host program, once for all bundles."""
+        return await asyncio.to_thread(prepare, bundle, folder)
+
+    def command(self, prepared: Prepared) -> Command:
+        """See HostDriver."""
+        env = prepared.folder / "env"
+        argv = (str(env / "bin" / "python"), "-I", "-c", START, prepared.details["program"])
+        return Command(argv, {"PATH": f"{env / 'bin'}:{os.environ.get('PATH', os.defpath)}"}, prepared.folder / "code")
+
+
+def prepare(bundle: Path, folder: Path) -> Prepared:
+    """Unpack `bundle` into `folder` unless that is done; blocks while another process does it."""
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not (folder / RECORD).exists():
+        with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / RECORD).exists():
+                _unpack(bundle, folder)
+    details = json.loads((folder / RECORD).read_text())
+    interpreter = Interpreter(Path(details["python"]), tuple(details["version"]))
+    return Prepared(folder, {**details, "program": str(install_program(folder.parent, interpreter))})
+
+
+def _unpack(bundle: Path, folder: Path) -> None:
+    for left in folder.parent.glob(f".{folder.name}.new-*"):  # of a process that died: the lock is ours
+        pex.remove(left)
+    new = folder.with_name(f".{folder.name}.new-{uuid.uuid4().hex}")
+    try:
+        new.mkdir(mode=0o755)
+        interpreter = pex.unpack(bundle, new, folder)
+        details = {"python": str(interpreter.path), "version": list(interpreter.version)}
+        (new / RECORD).write_text(json.dumps(details))
+        _open_to_all(new)
+        shutil.rmtree(folder, ignore_errors=True)  # something without a record: not ours, or of an older kind
+        new.rename(folder)
+    finally:
+        pex.remove(new)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Hosts run as users of their own: they may read, and only the Runner's user may write."""
+    for place, folders, files in os.walk(folder):
+        os.chmod(place, 0o755)
+        for name in files:
+            path = os.path.join(place, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o755 if os.stat(path).st_mode & 0o100 else 0o644)
+        folders[:] = [name for name in folders if not os.path.islink(os.path.join(place, name))]
+
+
+def install_program(cache: Path, interpreter: Interpreter) -> Path:
+    """Copy the host program into the cache, compiled, where every user can read it; return its folder."""
+    digest = hashlib.sha256(FACADE.encode())
+    sources = sorted(PROGRAM.rglob("*.py"))
+    for source in sources:
+        digest.update(source.relative_to(PROGRAM).as_posix().encode() + b"\0" + source.read_bytes())
+    name = f"python-host-{'.'.join(map(str, interpreter.version[:2]))}-{digest.hexdigest()[:16]}"
+    target = cache / name
+    if target.exists():
+        return target
+    new = cache / f".{name}.{uuid.uuid4().hex}"
+    try:
+        for source in sources:
+            inside = source.relative_to(PROGRAM)
+            place = new / "funcatron_host" / inside
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
+        (new / "facade" / "funcatron").mkdir(parents=True)
+        (new / "facade" / "funcatron" / "__init__.py").write_text(FACADE)
+        _compile(new, interpreter)
+        _open_to_all(new)
+        _rename(new, target)
+    finally:
+        pex.remove(new)
+    return target
+
+
+def _compile(folder: Path, interpreter: Interpreter) -> None:
+    if interpreter.version[:2] == sys.version_info[:2]:
+        import compileall
+
+        compileall.compile_dir(folder, quiet=2, stripdir=folder)
+        return
+    argv = [str(interpreter.path), "-I", "-m", "compileall", "-q", str(folder)]
+    try:
+        subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as err:
+        raise HostError(f"the Func host cannot be compiled for {interpreter}: {err}") from err
+
+
+def _rename(new: Path, target: Path) -> None:
+    try:
+        new.rename(target)
+    except OSError:
+        if not target.exists():  # else another process was faster, with the same content
+            raise

@@ -1,0 +1,260 @@
+"""Who runs which call: leader and followers.
+
+One thread, the leader, reads frames and runs synchronous calls itself, so that a cheap function costs no switch of
+threads and all answers of one read go out in one write. A function that waits must not hold up the others: the leader
+hands its role to another thread before it runs one that is known to wait, and a watchman, awake only while calls run,
+does so for any call that has run for a few milliseconds. A displaced thread sends its answer, helps with what is
+pending, then parks. Never more than `limit` calls run at once; coroutines count, and run on one event loop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from threading import get_ident
+
+from . import system
+from .api import Cancelled
+from .calls import Call
+from .threads import start_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Dict, List, Optional
+
+    from .wire import Reader, Sender
+
+PATIENCE = 0.002  # seconds that a call may hold the leader, and an answer may wait for others
+QUIET = 5  # looks without a running call after which the watchman sleeps
+PARKED = 8  # threads that are kept for later
+BACKLOG = 200  # log lines that may wait for the next write
+
+_CALLS = ("call", "authorize")
+
+
+class Worker:
+    """A thread: `call` is what it runs now."""
+
+    __slots__ = ("call", "ident", "wake")
+
+    def __init__(self) -> None:
+        self.call: Optional[Call] = None
+        self.ident = 0
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class Engine:
+    """Reads frames, runs calls, sends answers until it is told to stop.
+
+    `run(call)` runs a synchronous call to its end, or returns True when a coroutine was handed to the event loop, which
+    then calls `finished`. `control` gets every frame that is not a call; `make` turns a call's frame into a Call, or
+    None when it was answered already; `gone` is called when the Runner is no longer there.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        sender: Sender,
+        limit: int,
+        make: Callable[[Dict[str, Any], Any], Optional[Call]],
+        run: Callable[[Call], bool],
+        control: Callable[[Dict[str, Any]], None],
+        refuse: Callable[[Call], None],
+        gone: Callable[[], None],
+    ) -> None:
+        self._reader, self._sender = reader, sender
+        self._limit = max(1, limit)
+        self._make, self._run, self._control, self._refuse, self._gone = make, run, control, refuse, gone
+        self._lock = threading.Lock()
+        self._pending: Deque[Call] = deque()
+        self._running = 0
+        self._leader: Optional[Worker] = None
+        self._parked: List[Worker] = []
+        self._workers: List[Worker] = []
+        self._watching = False
+        self._watch_gate = threading.Event()
+        self._stopping = False
+        self.stopped = threading.Event()
+
+    def start(self) -> None:
+        """Start the first leader and the watchman."""
+        start_plain(self._watch, "funcatron-watch")
+        with self._lock:
+            self._promote()
+
+    def stop(self) -> None:
+        """Finish what was accepted; `stopped` is set when that is done."""
+        with self._lock:
+            self._stopping = True
+            self._check_stopped()
+
+    # -- threads ------------------------------------------------------------------------------------------------
+
+    def _promote(self) -> None:
+        """Make a parked or a new thread the leader. Under the lock."""
+        self._leader = self._rouse()
+
+    def _rouse(self) -> Worker:
+        if self._parked:
+            worker = self._parked.pop()
+            worker.wake.release()
+        else:
+            worker = Worker()
+            self._workers.append(worker)
+            start_plain(lambda: self._live(worker), "funcatron-call")
+        return worker
+
+    def _live(self, me: Worker) -> None:
+        """A thread's life: lead, work, park."""
+        me.ident = get_ident()
+        while True:
+            if self._leader is me and not self._read():
+                self._gone()
+                return
+            self._work(me)
+            if self._sender.waiting:
+                self._sender.flush()
+            if self._leader is not me and not self._park(me):
+                return
+
+    def _read(self) -> bool:
+        """Take the frames of one read; False when the Runner has gone."""
+        try:
+            frames = self._reader.read()
+        except OSError:
+            return False
+        if frames is None:
+            return False
+        for header, body in frames:
+            if header["type"] in _CALLS:
+                call = self._make(header, body)
+                if call is not None:
+                    self._pending.append(call)
+            else:
+                self._control(header)
+        return True
+
+    def _park(self, me: Worker) -> bool:
+        """Wait until there is something to do; False when enough threads wait already."""
+        with self._lock:
+            if self._leader is me or (self._pending and self._running < self._limit):
+                return True
+            if len(self._parked) >= PARKED:
+                self._workers.remove(me)
+                return False
+            self._parked.append(me)
+        me.wake.acquire()
+        return True
+
+    def _work(self, me: Worker) -> None:
+        """Run what is pending, as far as the limit allows."""
+        took: Optional[bool] = None
+        while True:
+            with self._lock:
+                if took is not None:
+                    me.call = None
+                    if not took:
+                        self._running -= 1
+                if not self._pending or self._running >= self._limit:
+                    if self._stopping:
+                        self._check_stopped()
+                    return
+                call = self._pending.popleft()
+                self._running += 1
+                me.call = call
+                if call.operation.blocks and self._leader is me:
+                    self._promote()
+            if not self._watching:
+                self._watching = True
+                self._watch_gate.set()
+            took = self._guarded(call, me)
+            if self._leader is not me:
+                self._sender.flush()
+
+    def _guarded(self, call: Call, me: Worker) -> bool:
+        """Run one call; whatever time a `cancel` chooses to strike, the thread is clean afterwards."""
+        handed = False
+        try:
+            handed = self._run(call)
+        except Cancelled:
+            self._refuse(call)
+        if call.cancelled and not handed:
+            self._clean(me)
+        return handed
+
+    def _clean(self, me: Worker) -> None:
+        while True:
+            try:
+                with self._lock:
+                    me.call = None
+                system.forget_raised(me.ident)
+                return
+            except Cancelled:
+                continue
+
+    def finished(self) -> None:
+        """A coroutine's call has ended (from the event loop's thread)."""
+        with self._lock:
+            self._running -= 1
+            if self._pending and self._running < self._limit:
+                self._rouse()
+            elif self._stopping:
+                self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        if not self._running and not self._pending:
+            self.stopped.set()
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """The watchman. A call that is the same at two looks has run for PATIENCE at least."""
+        while True:
+            self._watch_gate.wait()
+            self._watch_gate.clear()
+            last: Optional[Call] = None
+            quiet = 0
+            while quiet < QUIET:
+                time.sleep(PATIENCE)
+                leader = self._leader
+                call = leader.call if leader is not None else None
+                if call is not None and call is last:
+                    self._relieve(leader, call)
+                if self._sender.waiting:
+                    self._sender.flush()
+                last = call
+                quiet = 0 if call is not None or self._running else quiet + 1
+            self._watching = False
+            if self._sender.waiting:
+                self._sender.flush()
+            if self._running:  # one began between the last look and now
+                self._watching = True
+                self._watch_gate.set()
+
+    def _relieve(self, leader: Optional[Worker], call: Call) -> None:
+        with self._lock:
+            if self._leader is leader and leader is not None and leader.call is call:
+                self._promote()
+
+    def urge(self) -> None:
+        """A log line waits: send it, unless the watchman is awake and will."""
+        if not self._watching or len(self._sender.waiting) > BACKLOG:
+            self._sender.flush()
+
+    def cancel(self, call_id: int) -> None:
+        """Give a call up, wherever it is; its answer says so. Nothing happens when it has ended."""
+        with self._lock:
+            for call in self._pending:
+                if call.id == call_id:
+                    self._pending.remove(call)
+                    call.cancelled = True
+                    self._refuse(call)
+                    return
+            for worker in self._workers:
+                running = worker.call
+                if running is not None and running.id == call_id:
+                    running.cancelled = True
+                    system.raise_in_thread(worker.ident, Cancelled)
+                    return

@@ -1,0 +1,97 @@
+"""The event loop of `async def` Funcs: one thread, started when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+
+from .threads import start_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Callable, Coroutine, Deque, Optional, Tuple
+
+    from .wire import Sender
+
+    Job = Tuple[Any, Coroutine[Any, Any, Any], Callable[["asyncio.Task[Any]"], None]]
+
+
+class Loop:
+    """Runs coroutines. `report` gets what asyncio itself complains about."""
+
+    def __init__(self, report: Callable[[str, Optional[BaseException]], None]) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._jobs: Deque[Job]
+        self._flushing = False
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop; the first call starts it."""
+        with self._lock:
+            if self._loop is None:
+                import asyncio
+                from collections import deque
+
+                self._jobs = deque()
+                self._loop = asyncio.new_event_loop()
+                self._loop.set_exception_handler(self._complaint)
+                start_plain(self._forever, "funcatron-loop")
+            return self._loop
+
+    def _forever(self) -> None:
+        import asyncio
+
+        assert self._loop is not None
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _complaint(self, loop: Any, context: Any) -> None:
+        err = context.get("exception")
+        task = context.get("task") or context.get("future")
+        self._report(f"{context['message']}" + (f": {task!r}" if task is not None else ""), err)
+
+    def submit(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[asyncio.Task[Any]], None]) -> None:
+        """Run a coroutine in the caller's context; `done` gets its task when it has ended."""
+        loop = self.start()
+        first = not self._jobs
+        self._jobs.append((copy_context(), coroutine, done))
+        if first:  # else a wake-up is under way already
+            loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        assert self._loop is not None
+        while self._jobs:
+            context, coroutine, done = self._jobs.popleft()
+            task = context.run(self._loop.create_task, coroutine)
+            task.add_done_callback(done, context=context)
+
+    def result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine and wait for its result; from another thread than the loop's."""
+        ended = threading.Event()
+        tasks = []
+
+        def done(task: asyncio.Task[Any]) -> None:
+            tasks.append(task)
+            ended.set()
+
+        self.submit(coroutine, done)
+        ended.wait()
+        return tasks[0].result()
+
+    def flush_soon(self, sender: Sender) -> None:
+        """Flush once when this turn of the loop is done; from the loop's thread."""
+        if not self._flushing:
+            assert self._loop is not None
+            self._flushing = True
+            self._loop.call_soon(self._flush, sender)
+
+    def _flush(self, sender: Sender) -> None:
+        self._flushing = False
+        sender.flush()
+
+    def soon(self, function: Callable[[], Any]) -> None:
+        """Call a function on the loop's thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(function)

@@ -1,0 +1,127 @@
+"""The host's end of the socket: see `funcatron/hosts/protocol.py` for the frames."""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any, Deque, Dict, List, Optional, Tuple, Union
+
+    Buffer = Union[bytes, bytearray, memoryview]
+    Frame = Tuple[Dict[str, Any], Buffer]
+
+READ = 256 * 1024
+LARGE = 64 * 1024  # bodies above this are read into their place, and sent without a copy
+
+_HEAD = struct.Struct(">II")
+_unpack = _HEAD.unpack_from
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+class Reader:
+    """Reads frames; one thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._rest: bytes = b""
+        self._open: Optional[Tuple[Dict[str, Any], bytearray, int]] = None
+
+    def read(self) -> Optional[List[Frame]]:
+        """Block until at least one frame is whole and return what is there; None when the other side is gone."""
+        frames: List[Frame] = []
+        while not frames:
+            if self._open is not None:
+                return self._fill()
+            data = self._sock.recv(READ)
+            if not data:
+                return None
+            if self._rest:
+                data = self._rest + data
+            at = self._split(data, frames)
+            if self._open is None:
+                self._rest = data[at:] if at else data
+        return frames
+
+    def _split(self, data: bytes, frames: List[Frame]) -> int:
+        """Append the whole frames of `data`; return where the rest begins."""
+        at, end = 0, len(data)
+        while end - at >= 8:
+            json_length, body_length = _unpack(data, at)
+            body_at = at + 8 + json_length
+            body_end = body_at + body_length
+            if body_end <= end:
+                frames.append((_scan(data[at + 8 : body_at].decode(), 0)[0], data[body_at:body_end]))
+                at = body_end
+                continue
+            if body_at <= end and body_length > LARGE:
+                body = bytearray(body_length)
+                body[: end - body_at] = data[body_at:]
+                self._open = (_scan(data[at + 8 : body_at].decode(), 0)[0], body, end - body_at)
+                self._rest = b""
+            break
+        return at
+
+    def _fill(self) -> Optional[List[Frame]]:
+        """Read the rest of a large body."""
+        assert self._open is not None
+        header, body, filled = self._open
+        view = memoryview(body)
+        while filled < len(body):
+            count = self._sock.recv_into(view[filled:])
+            if not count:
+                return None
+            filled += count
+        self._open = None
+        return [(header, body)]
+
+
+class Sender:
+    """Gathers frames of all threads and sends them together."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self.waiting: Deque[Tuple[bytes, Buffer]] = deque()
+
+    def put(self, start: bytes, body: Buffer = b"") -> None:
+        """Add a frame: its start as `frame` makes it, and its body. It goes out with the next `flush`."""
+        self.waiting.append((start, body))
+
+    def flush(self) -> None:
+        """Send all that waits, in order, in as few writes as can be."""
+        with self._lock:
+            small: List[bytes] = []
+            waiting = self.waiting
+            while waiting:
+                start, body = waiting.popleft()
+                small.append(start)
+                if len(body) <= LARGE:
+                    small.append(body)  # type: ignore[arg-type]
+                    continue
+                self._send(b"".join(small))
+                self._send(body)
+                small = []
+            if small:
+                self._send(b"".join(small))
+
+    def _send(self, data: Buffer) -> None:
+        try:
+            self._sock.sendall(data)
+        except OSError:  # the Runner is gone; whoever reads learns it, and ends this process
+            self.waiting.clear()
+
+
+def frame(header: Dict[str, Any], length: int = 0) -> bytes:
+    """Return a frame's start: lengths and JSON; `length` bytes of body follow."""
+    text = json.dumps(header, separators=(",", ":"), default=str).encode()
+    return _HEAD.pack(len(text), length) + text
+
+
+def start(text: bytes, length: int) -> bytes:
+    """As `frame`, for JSON that is already text."""
+    return _HEAD.pack(len(text), length) + text
