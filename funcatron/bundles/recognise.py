@@ -93,7 +93,7 @@ def _zip(archive: Archive) -> tuple[str, dict[str, bytes], str]:
             "(package.json)"
         )
     entry = _entry({name[len(root) :] for name in names if name.startswith(root)}, kind)
-    files = _with_references(entry, lambda name: _member(archive, root + name))
+    files = with_references(entry, lambda name: _member(archive, root + name))
     return kind, files, entry
 
 
@@ -112,7 +112,7 @@ def _entry(names: Iterable[str], kind: str) -> str:
     return found[0]
 
 
-def _with_references(entry: str, read: Callable[[str], bytes | None]) -> dict[str, bytes]:
+def with_references(entry: str, read: Callable[[str], bytes | None]) -> dict[str, bytes]:
     """The spec and, over and over, the files that its `$ref`s name. What is not there is the spec's fault to report."""
     files: dict[str, bytes] = {}
     waiting = [entry]
@@ -155,7 +155,7 @@ def _tarball(path: Path, limits: ArchiveLimits) -> tuple[str, dict[str, bytes], 
     entry = _entry(names, "node")
     if len(texts[entry]) > MAX_SPEC:
         raise BadBundle(f"its {entry} has more than {MAX_SPEC} bytes")
-    return "node", _with_references(entry, texts.get), entry
+    return "node", with_references(entry, texts.get), entry
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> bytes:

@@ -23,7 +23,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """How to start a host. `env` is added to the scrubbed environment that every host gets."""
+    """How to start a host. `env` is added to the scrubbed environment that each host gets; in `cwd` is the code."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -40,7 +40,7 @@ class Limits:
     memory: int = 0
     files: int = 1024
     cpu: int = 0
-    processes: int = 512
+    processes: int = 1024
     core: int = 0
 
 

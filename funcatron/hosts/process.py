@@ -95,7 +95,8 @@ class Host(asyncio.Protocol):
     ) -> Host:
         """Start a host and load the bundle into it.
 
-        `load` is the `load` message without type and version; `run` is where the host's private folder is made.
+        `load` is the `load` message without type, version and bundle folder; `run` is where the host's private folder
+        is made.
         `on_exit` is called once, and only for a host that was loaded, with the exit code (negative: the signal).
         Raises LoadError with everything that is wrong with the bundle, HostError when the host cannot run.
         """
@@ -111,7 +112,8 @@ class Host(asyncio.Protocol):
             finally:
                 listener.close()
             await host._connect(connection[0])
-            host._write(protocol.encode({"type": "load", "version": protocol.VERSION, **load}))
+            message = {**load, "type": "load", "version": protocol.VERSION, "bundle": str(command.cwd)}
+            host._write(protocol.encode(message))
             loaded = await host._within(host._loaded, LOAD_TIMEOUT, "did not load the bundle")
         except BaseException:
             host.kill()

@@ -42,7 +42,9 @@ class PythonHostDriver(HostDriver):
         """See HostDriver."""
         env = prepared.folder / "env"
         argv = (str(env / "bin" / "python"), "-I", "-c", START, prepared.details["program"])
-        return Command(argv, {"PATH": f"{env / 'bin'}:{os.environ.get('PATH', os.defpath)}"}, prepared.folder / "code")
+        path = f"{env / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+        # glibc reserves 64 MB of address space for each arena: many threads would use up what the limit allows
+        return Command(argv, {"PATH": path, "MALLOC_ARENA_MAX": "2"}, prepared.folder / "code")
 
 
 def prepare(bundle: Path, folder: Path) -> Prepared:

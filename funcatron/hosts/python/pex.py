@@ -9,6 +9,7 @@ sets up an environment of its own first.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -50,7 +51,18 @@ def unpack(bundle: Path, folder: Path, final: Path) -> Interpreter:
                     _library_file(archive, entry, name[len(wheel) + 1 :], folder / "env", site)
             elif not name.startswith(SKIPPED) and name not in OWN_FILES:
                 archive.extract(entry, folder / "code" / name)
+    for script in (folder / "env" / "bin").iterdir():
+        if not script.is_symlink():
+            _point_at(script, final / "env" / "bin" / "python")
     return interpreter
+
+
+def _point_at(script: Path, python: Path) -> None:
+    """Let a library's script run in the bundle's environment."""
+    content = script.read_bytes()
+    first, end, rest = content.partition(b"\n")
+    if first.startswith(b"#!") and b"python" in first:
+        script.write_bytes(b"#!" + os.fsencode(python) + end + rest)
 
 
 def read_info(archive: Archive) -> Mapping[str, Any]:

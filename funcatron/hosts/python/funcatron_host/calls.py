@@ -30,6 +30,11 @@ class Operation:
         self.required: FrozenSet[str] = frozenset()
         self.any = False
         self.function = self._inspect(function)
+        # a Func may name a parameter as the spec does, or by its pythonic form
+        aliases = (spec.get("aliases") or {}).items()
+        self.renamed = {name: own for name, own in aliases if own in self.names and name not in self.names}
+        # headers and cookies: for Funcs that name them, not for their **kwargs
+        self.explicit = frozenset(spec.get("explicit") or ()) - self.names
         self.contexts = tuple(n for n in CONTEXT_NAMES if n in self.names)
         self.json = _only_json(self.produces)
         # learnt while it runs: whether it waits (for a database, say) rather than computes
@@ -59,14 +64,20 @@ class Operation:
         """Arguments that the function needs and that the operation, which lists its `arguments`, can never supply."""
         if spec.get("arguments") is None:
             return []
-        known = {*spec["arguments"], spec.get("body-name") or "body", "user", "token_info", *CONTEXT_NAMES}
+        body = spec.get("body-name") or "body"
+        known = {*spec["arguments"], *(spec.get("aliases") or {}).values(), body, "user", "token_info", *CONTEXT_NAMES}
         return sorted(self.required - known)
 
     def arguments(self, call: Call) -> Dict[str, Any]:
         """The keyword arguments for one call: those that the function has, or all if it takes any."""
         header = call.header
         params: Dict[str, Any] = header.get("params") or {}
-        if not self.any and not self.names.issuperset(params):
+        if self.renamed:
+            params = {self.renamed.get(name, name): value for name, value in params.items()}
+        if self.any:
+            if self.explicit:
+                params = {name: value for name, value in params.items() if name not in self.explicit}
+        elif not self.names.issuperset(params):
             params = self._wanted(params)
         kind = header.get("body-kind", "none")
         name = header.get("body-name") or "body"
@@ -169,7 +180,7 @@ class Call:
 
 
 def files(call: Call) -> Dict[str, Any]:
-    """The uploaded files by argument; several of one name, or of an array, as a list."""
+    """The uploaded files by argument; several of one name, and those of an array, as a list."""
     found: Dict[str, Any] = {}
     start = call.header.get("context-length", 0)
     view = memoryview(call.body)
@@ -182,7 +193,7 @@ def files(call: Call) -> Dict[str, Any]:
             before = found[name]
             found[name] = [*before, file] if isinstance(before, list) else [before, file]
         else:
-            found[name] = [file] if part.get("array") else file
+            found[name] = [file] if part.get("many") else file
     return found
 
 

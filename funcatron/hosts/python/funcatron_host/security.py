@@ -62,6 +62,9 @@ class Plan:
         """All requirements of one alternative: what they found, None when a credential is absent."""
         if not alternative:
             return {}
+        for requirement in alternative:
+            if requirement.get("invalid"):
+                raise Refused(401, detail=requirement["invalid"], headers=_challenges([[requirement]]))
         if any(requirement["args"] is None for requirement in alternative):
             return None
         infos = {requirement["scheme"]: self._one(requirement, call) for requirement in alternative}

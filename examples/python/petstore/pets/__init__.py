@@ -1,0 +1,1 @@
+"""The Funcs of the petstore example."""
