@@ -5,7 +5,7 @@
 -- a ping to the link's own reply queue and judges by the echo. A broker that is short of memory or disk stops
 -- reading and tells a STOMP client nothing: then the echo stays out, and the link counts as *stalled*.
 --
--- States: down → connected (subscribed) → up (an echo came) ⇄ stalled; any → down; when the worker leaves: drained.
+-- States: down → connected (subscribed) → up (an echo came) ⇄ stalled; any → down; at the end: leaving → left.
 -- Down and stalled fail every waiting request at once.
 
 local frame = require "funcatron.stomp.frame"
@@ -42,8 +42,9 @@ _M.BROADCASTS = "/exchange/funcatron.frontends"
 
 local PING = "!ping" -- not a possible request id
 local PING_INTERVAL, TICK = 1, 0.1 -- s
+local LEAVE = 2 -- s for the broker to confirm a disconnect
 local BACKOFF_FIRST, BACKOFF_LAST = 0.1, 1 -- s
-local CONNECT_MS, LOGIN_MS, SEND_MS, LEAVE_MS = 2000, 5000, 60000, 2000
+local CONNECT_MS, LOGIN_MS, SEND_MS = 2000, 5000, 60000
 local SLICE = 1024 * 1024 -- bytes; nginx keeps a send buffer of the largest size ever sent
 local REPEAT_LOG = 30 -- s
 
@@ -58,7 +59,7 @@ function _M.new(config, id, on)
         out = {}, out_n = 0, out_bytes = 0, spare = {},
         work = semaphore.new(0), writer_waits = false, writing_since = nil,
         ping_frame = nil, ping = nil, ping_at = 0, last_ping = 0,
-        drain = false, busy = function() return 0 end,
+        drain = false, leaving = false, busy = function() return 0 end,
         sent = 0, received = 0, stalls = 0, connects = 0,
         logged = nil, logged_at = 0,
     }, Link)
@@ -288,13 +289,29 @@ local function drained(self)
 end
 
 
+-- The order of leaving: nothing waits any more; say so to the Tron; unsubscribe; disconnect; close when the broker
+-- has confirmed it. The reader and the writer go on meanwhile: to kill them would close the socket.
+local function leave(self)
+    self.leaving = true
+    turn(self, "leaving") -- a request that comes now is refused
+    self.on.leave()
+    self:send(encode("UNSUBSCRIBE", { id = "reply" }))
+    self:send(encode("UNSUBSCRIBE", { id = "broadcast" }))
+    self:send(encode("DISCONNECT", { receipt = "disconnect" }))
+    local limit = now() + LEAVE
+    repeat
+        sleep(TICK / 4)
+    until self.receipts.disconnect or now() > limit
+end
+
+
 local function tick(self)
     local last_beat = now()
     while true do
         sleep(TICK)
         local at = now()
         if (exiting() or self.drain) and drained(self) then
-            return "drained"
+            return leave(self)
         end
         judge(self, at)
         if self.up and at - last_beat >= self.config.heartbeat then
@@ -384,20 +401,6 @@ local function open(self)
 end
 
 
--- The order of leaving: nothing waits any more; say so to the Tron; unsubscribe; disconnect; close.
-local function leave(self)
-    self.on.leave()
-    self:send(encode("UNSUBSCRIBE", { id = "reply" }))
-    self:send(encode("UNSUBSCRIBE", { id = "broadcast" }))
-    self.client:set_timeouts(CONNECT_MS, LEAVE_MS, LEAVE_MS)
-    if send_batch(self) then
-        self.client:close()
-    else
-        self.client:abandon()
-    end
-end
-
-
 -- One connection from its start to its end. Returns why it ended.
 local function session(self)
     local ok, err = open(self)
@@ -406,15 +409,10 @@ local function session(self)
     end
     turn(self, "connected")
     local reader, writer, ticker = spawn(read, self), spawn(write, self), spawn(tick, self)
-    local alive, reason = wait_any(reader, writer, ticker)
+    local _, reason = wait_any(reader, writer, ticker)
     kill(reader)
     kill(writer)
     kill(ticker)
-    if alive and reason == "drained" then
-        turn(self, "drained")
-        leave(self)
-        return "drained"
-    end
     self.client:abandon()
     return reason
 end
@@ -425,16 +423,13 @@ local function run(premature, self)
         return
     end
     local reason = session(self)
-    if reason == "drained" then
-        return
-    end
-    turn(self, "down")
-    complain(self, reason)
+    turn(self, self.leaving and "left" or "down")
     pending.fail_all("down")
     drop_unsent(self)
-    if exiting() then
+    if self.leaving or exiting() then
         return
     end
+    complain(self, reason)
     local delay = min(BACKOFF_LAST, BACKOFF_FIRST * 2 ^ self.attempts)
     self.attempts = min(self.attempts + 1, 16)
     local started, err = timer_at(delay * (0.5 + random() / 2), run, self)

@@ -47,6 +47,7 @@ class Nginx:
             "ACCESS_LOG": str(self.access_log),
             "TEMP": str(folder / "temp"),
             "LUA": str(ROOT / "lua"),
+            "LUA_EXTRA": "",
             "CONF": str(ROOT / "nginx"),
             "LISTEN": f"127.0.0.1:{self.port}",
             "STATUS_LISTEN": f"127.0.0.1:{self.status_port}",

@@ -1,0 +1,270 @@
+-- The pure modules: config, id, text, hop, routes, problem, request keys, answers.
+
+local cjson = require "cjson"
+local config = require "funcatron.config"
+local hop = require "funcatron.hop"
+local id = require "funcatron.id"
+local problem = require "funcatron.problem"
+local request = require "funcatron.request"
+local response = require "funcatron.response"
+local routes = require "funcatron.routes"
+local text = require "funcatron.text"
+local t = require "harness"
+
+t.begin()
+local it, equal, ok, contains = t.it, t.equal, t.ok, t.contains
+
+
+-- config
+
+local function load(env)
+    return config.load(function(name)
+        return env[name]
+    end)
+end
+
+it("has defaults for every setting", function()
+    local settings = load({})
+    equal(settings.host, "127.0.0.1")
+    equal(settings.port, 61613)
+    equal(settings.tron_queue, "for_tron")
+    equal(settings.routing, "firehose")
+    equal(settings.password, "guest")
+    equal(settings.tls, false)
+    equal(settings.instance, nil)
+end)
+
+it("reads settings from the environment", function()
+    local settings = load({ RABBIT_PORT = "5", FUNCATRON_ROUTING = "direct", RABBIT_TLS = "on", INSTANCEID = "x",
+        FUNCATRON_REQUEST_TIMEOUT = "0.5", RABBIT_HOST = "" })
+    equal(settings.port, 5)
+    equal(settings.routing, "direct")
+    equal(settings.tls, true)
+    equal(settings.instance, "x")
+    equal(settings.request_timeout, 0.5)
+    equal(settings.host, "127.0.0.1", "an empty variable counts as absent")
+end)
+
+it("names the variable that is wrong", function()
+    local _, err = load({ RABBIT_PORT = "many" })
+    contains(err, "RABBIT_PORT must be a number from 1 to 65535, not many")
+    _, err = load({ FUNCATRON_ROUTING = "sideways" })
+    contains(err, "FUNCATRON_ROUTING")
+end)
+
+it("reads the password from a file, and says when it cannot", function()
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write("s3:cret\\ word\n")
+    file:close()
+    equal(load({ RABBIT_PWD_FILE = path, RABBIT_PWD = "other" }).password, "s3:cret\\ word")
+    os.remove(path)
+    local _, err = load({ RABBIT_PWD_FILE = path })
+    contains(err, "RABBIT_PWD_FILE cannot be read")
+end)
+
+it("freezes its settings and refuses unknown ones", function()
+    local settings = load({})
+    ok(not pcall(function() return settings.prot end))
+    ok(not pcall(function() settings.port = 1 end))
+    ok(not pcall(function() settings.new = 1 end))
+end)
+
+
+-- id
+
+it("makes UUIDs that differ", function()
+    local seen = {}
+    for _ = 1, 1000 do
+        local made = id.uuid()
+        ok(made:find("^%x%x%x%x%x%x%x%x%-%x%x%x%x%-4%x%x%x%-[89ab]%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$"), made)
+        ok(not seen[made])
+        seen[made] = true
+    end
+    id.seed()
+    ok(not seen[id.uuid()])
+end)
+
+it("keeps only inbound ids of harmless characters and length", function()
+    for _, good in ipairs({ "a", "A-b_c.d~9", ("x"):rep(128) }) do
+        ok(id.sane(good), good)
+    end
+    for _, bad in ipairs({ "", ("x"):rep(129), "a b", "a\nb", "a:b", "ä", "!ping", 'a"b' }) do
+        ok(not id.sane(bad), bad)
+    end
+end)
+
+
+-- text
+
+it("knows valid UTF-8 from invalid", function()
+    for _, good in ipairs({ "", "abc", "abcd", "grün", "€", "\240\159\152\128", "\0", "aaaa\195\169" }) do
+        ok(text.is_utf8(good), good)
+    end
+    for _, bad in ipairs({ "\128", "\195", "abc\255", "\192\175", "\224\128\128", "\237\160\128", "\244\144\128\128",
+        "\245\128\128\128", "aaaa\226\130", "\226\40\161", "\240\159\152" }) do
+        ok(not text.is_utf8(bad), bad)
+    end
+end)
+
+it("takes bytes that are not UTF-8 as Latin-1", function()
+    equal(text.utf8("gr\252n"), "grün")
+    equal(text.utf8("grün"), "grün")
+    equal(text.utf8("\255\128"), "\195\191\194\128")
+end)
+
+it("tells text from binary by the content type", function()
+    for _, kind in ipairs({ "text/plain", "application/json", "Application/JSON; charset=utf-8", "image/svg+xml",
+        "application/problem+json", "application/xml", "application/x-www-form-urlencoded", "text/csv;header=present" })
+    do
+        ok(text.is_textual(kind), kind)
+    end
+    for _, kind in ipairs({ "image/png", "application/octet-stream", "multipart/form-data; boundary=x", "", "json",
+        "application/jsonl" }) do
+        ok(not text.is_textual(kind), kind)
+    end
+end)
+
+
+-- hop
+
+it("finds the headers that Connection names", function()
+    equal(hop.named(nil), nil)
+    equal(hop.named("close"), nil)
+    equal(hop.named("X-Foo, close"), { ["x-foo"] = true, close = true })
+    equal(hop.named({ "a", "B" }), { a = true, b = true })
+end)
+
+it("finds respond-async among preferences", function()
+    for _, prefer in ipairs({ "respond-async", "Respond-Async", "wait=5, respond-async", "respond-async;x=1" }) do
+        ok(hop.prefers_async(prefer), prefer)
+    end
+    ok(hop.prefers_async({ "return=minimal", "respond-async" }))
+    for _, prefer in ipairs({ "", "return=minimal", "respond-asynchronously", "not-respond-async" }) do
+        ok(not hop.prefers_async(prefer), prefer)
+    end
+end)
+
+
+-- routes
+
+local function queue(made, host, path)
+    local route = made:match(host, path)
+    return route and route.queue
+end
+
+it("matches the longest base path on segment borders", function()
+    local made = routes.new({ { path = "/api/v2", queue = "v2" }, { path = "/api", queue = "api" } })
+    equal(queue(made, "h", "/api"), "api")
+    equal(queue(made, "h", "/api/"), "api")
+    equal(queue(made, "h", "/api/v2/x/y"), "v2")
+    equal(queue(made, "h", "/api/v22"), "api")
+    equal(queue(made, "h", "/apix"), nil)
+    equal(queue(made, "h", "/"), nil)
+    equal(queue(made, "h", "/x/api"), nil)
+end)
+
+it("lets base path / take everything", function()
+    local made = routes.new({ { path = "/a", queue = "a" }, { path = "/", queue = "root" } })
+    equal(queue(made, "h", "/"), "root")
+    equal(queue(made, "h", "/b/c"), "root")
+    equal(queue(made, "h", "/a/c"), "a")
+end)
+
+it("tries the exact host before any host", function()
+    local made = routes.new({
+        { host = "One.example", path = "/a", queue = "one" },
+        { host = cjson.null, path = "/a/b", queue = "any" },
+        { host = "*", path = "/c", queue = "star" },
+    })
+    equal(queue(made, "one.example", "/a/b"), "one")
+    equal(queue(made, "two.example", "/a/b"), "any")
+    equal(queue(made, "two.example", "/a"), nil)
+    equal(queue(made, "one.example", "/c/d"), "star")
+end)
+
+it("keeps the first of equal routes, and leaves out what is none", function()
+    local made = routes.new({ { path = "/a", queue = "1" }, { path = "/a/", queue = "2" }, { path = 5 }, "x" })
+    equal(queue(made, "h", "/a"), "1")
+    equal(made.left_out, 2)
+    equal(#made.list, 2)
+    equal(#routes.new(cjson.null).list, 0)
+end)
+
+it("takes as long for a thousand routes as for one", function()
+    local many = {}
+    for i = 1, 1000 do
+        many[i] = { path = "/func/" .. i, queue = "q" .. i }
+    end
+    local made = routes.new(many)
+    equal(queue(made, "h", "/func/777/x"), "q777")
+    equal(queue(made, "h", "/func/1001"), nil)
+end)
+
+
+-- request keys
+
+it("makes the routing key of host and raw path", function()
+    equal(request.routing_key("h.example", "/a/b%20c"), "h.example/a/b%20c")
+    equal(request.routing_key("", "/"), "/")
+end)
+
+it("fills a key that had to be cut, so that it does not look whole", function()
+    local key = request.routing_key("h", "/" .. ("x"):rep(300))
+    equal(#key, 255)
+    equal(key, "h/" .. ("x"):rep(253))
+    key = request.routing_key("h", "/" .. ("é"):rep(200))
+    equal(#key, 255)
+    equal(key, "h/" .. ("é"):rep(126) .. "?")
+    ok(text.is_utf8(key))
+    equal(#request.routing_key("h", "/" .. ("x"):rep(252)), 254)
+end)
+
+it("does not pretend to know the key of a path with an escaped slash", function()
+    equal(request.routing_key("h", "/a%2Fb"), "h/a" .. ("?"):rep(252))
+end)
+
+
+-- problem
+
+it("makes problem details", function()
+    equal(cjson.decode(problem.body(503, 'no "broker"', "id-1")), { type = "about:blank", status = 503,
+        title = "Service Unavailable", detail = 'no "broker"', ["request-id"] = "id-1" })
+    equal(cjson.decode(problem.body(599)), { type = "about:blank", status = 599, title = "Error" })
+end)
+
+
+-- answers
+
+local function parse(answer)
+    return response.parse(cjson.encode({ action = "answer", answer = answer, sha = "abc" }))
+end
+
+it("takes an answer apart", function()
+    equal(parse({ status = 201, headers = { { "A", "1" } }, body = "aGk=" }),
+        { status = 201, headers = { { "A", "1" } }, body = "hi", sha = "abc" })
+    equal(parse({ status = 200, body = "aGk=", ["body-base64-encoded"] = false }).body, "aGk=")
+    equal(parse({ status = 200, body = cjson.null, headers = cjson.null }), { status = 200, headers = {}, body = "",
+        sha = "abc" })
+end)
+
+it("takes headers as an object as well", function()
+    equal(parse({ status = 200, headers = { A = "1" } }).headers, { { "A", "1" } })
+end)
+
+it("refuses statuses that are not final, and answers that are none", function()
+    for _, status in ipairs({ 100, 101, 199, 600, 0, -1, 200.5, "200" }) do
+        local made, err = parse({ status = status })
+        equal(made, nil, tostring(status))
+        contains(err, "status")
+    end
+    for _, bytes in ipairs({ "", "nonsense", "[]", "{}", '{"answer":5}', '{"answer":null}' }) do
+        equal(response.parse(bytes), nil, bytes)
+    end
+    local _, err = parse({ status = 200, body = "not base64!" })
+    contains(err, "base64")
+    _, err = parse({ status = 200, headers = "x" })
+    contains(err, "headers")
+end)
+
+return t.run()
