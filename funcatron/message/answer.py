@@ -54,7 +54,9 @@ def answer_bytes(
 
     Raises BadMessage when a header is no text that JSON can carry.
     """
-    answer: dict[str, Any] = {"status": status, "headers": headers if type(headers) is list else list(headers)}
+    if type(headers) is not list:
+        headers = list(headers)
+    answer: dict[str, Any] = {"status": status, "headers": headers}
     if reason is not None:
         answer["reason"] = reason
     if body:

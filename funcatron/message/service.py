@@ -91,10 +91,10 @@ def _target(raw: dict[str, Any]) -> tuple[str, str]:
             target = _origin_form(target)
         path, _, query = target.partition("?")
         return path, query
-    path = raw.get("uri")
-    if type(path) is not str or not path.startswith("/"):
+    uri = raw.get("uri")
+    if type(uri) is not str or not uri.startswith("/"):
         raise BadMessage(f"request-uri is {_shown(target)}, not a path; nor is uri.")
-    return path, _text(raw, "args") or ""
+    return uri, _text(raw, "args") or ""
 
 
 def _origin_form(target: str) -> str:
