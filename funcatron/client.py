@@ -1,4 +1,4 @@
-"""A client of the admin API, as the command line uses it. Answers are the API's JSON objects (see its OpenAPI document)."""
+"""A client of the admin API, as the command line uses it. Answers are JSON objects as the API's document says."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,11 @@ class DeadLetters:
 
     async def first(self, limit: int) -> list[DeadLetter]:
         """Return up to `limit` messages, the oldest first; they stay where they are."""
-        return [_letter(delivery) for delivery in await self._look(limit, lambda _: False)]
+        async with self._looking:
+            held = await self._hold(limit)
+            letters = [_letter(delivery) for delivery in held]
+            _give_back(held)
+            return letters
 
     async def retry(self, letter_id: str, limit: int) -> DeadLetter:
         """Send one of the first `limit` messages again. Raises NotFound, or Conflict for what cannot be sent again."""
@@ -92,41 +96,47 @@ class DeadLetters:
         return _letter(found)
 
     async def _pick(self, letter_id: str, limit: int) -> Delivery:
-        picked = await self._look(limit, lambda delivery: _id(delivery) == letter_id)
-        if not picked:
-            raise NotFound(f"there is no dead letter {letter_id} among the first {limit}")
-        return picked[0]
-
-    async def _look(self, limit: int, wanted: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Take up to `limit` messages and give them back, but for the one that is `wanted`, which is returned alone."""
         async with self._looking:
-            held: list[Delivery] = []
-            arrived = asyncio.Event()
+            held = await self._hold(limit)
+            picked = next((delivery for delivery in held if _id(delivery) == letter_id), None)
+            _give_back(delivery for delivery in held if delivery is not picked)
+        if picked is None:
+            raise NotFound(f"there is no dead letter {letter_id} among the first {limit}")
+        return picked
 
-            def take(delivery: Delivery) -> None:
-                held.append(delivery)
-                arrived.set()
+    async def _hold(self, limit: int) -> list[Delivery]:
+        """Take up to `limit` messages without settling them."""
+        held: list[Delivery] = []
+        arrived = asyncio.Event()
 
-            expected = await self._ready(limit)
-            consumer = await self.broker.consume(topology.DEAD_LETTER, take, prefetch=limit)
-            try:
-                while len(held) < expected:
-                    arrived.clear()
-                    await asyncio.wait_for(arrived.wait(), SETTLE)
-            except TimeoutError:
-                pass  # others look as well, or the depth was unknown: what came is what there is
+        def take(delivery: Delivery) -> None:
+            held.append(delivery)
+            arrived.set()
+
+        expected = await self._ready(limit)
+        if expected == 0:
+            return held
+        consumer = await self.broker.consume(topology.DEAD_LETTER, take, prefetch=limit)
+        try:
+            while len(held) < expected:
+                arrived.clear()
+                await asyncio.wait_for(arrived.wait(), SETTLE)
+        except TimeoutError:
+            log.debug("%d of %d dead letters came", len(held), expected)  # others look too, or the depth is unknown
+        finally:
             await consumer.cancel()
-            picked = [delivery for delivery in held if wanted(delivery)][:1]
-            for delivery in held:
-                if delivery not in picked:
-                    delivery.nack(requeue=True)
-            return picked or held
+        return held
 
     async def _ready(self, limit: int) -> int:
         try:
             return min(limit, (await self.broker.depth(topology.DEAD_LETTER)).ready)
         except UnknownDepth:
             return limit
+
+
+def _give_back(deliveries: Iterable[Delivery]) -> None:
+    for delivery in deliveries:
+        delivery.nack(requeue=True)
 
 
 def _again(delivery: Delivery) -> Outgoing:

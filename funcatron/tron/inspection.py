@@ -106,7 +106,7 @@ def look(path: Path) -> dict[str, Any]:
     except BadSpec as err:
         return {"fault": "spec", "message": err.summary, "problems": list(err.problems)}
     except (BadBundle, Faults) as err:
-        return {"fault": "bundle", "message": str(err)}
+        return {"fault": "bundle", "message": str(err).replace(path.name, "the file")}  # the spool's name says nothing
     operations = [
         {"id": one.id, "method": one.method.upper(), "path": one.path, "timeout": one.timeout} for one in api.operations
     ]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import setproctitle
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from funcatron import logs
 from funcatron.brokers import open_broker
@@ -30,6 +31,8 @@ HTTP_GRACE = 5
 def run(settings: Settings) -> int:
     """Run a Tron until SIGTERM or SIGINT; returns the exit status. Raises SettingsError or StoreError at the start."""
     logs.setup("tron", settings.log_level)
+    for chatty in ("httpx", "httpcore", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     setproctitle.setproctitle("funcatron tron")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings))
@@ -46,19 +49,7 @@ async def serve(settings: Settings) -> int:
     except FuncatronError:
         listener.close()
         raise
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=HTTP_GRACE,
-        )
-    )
+    server = _Server(http_config(app))
     serving = asyncio.create_task(server.serve([listener]), name="admin API")
     tron.start()
     log.info("admin API at http://%s:%d", settings.admin_host, settings.admin_port)
@@ -76,6 +67,21 @@ async def serve(settings: Settings) -> int:
         return 1
     log.info("stopped")
     return 0
+
+
+def http_config(app: ASGIApp) -> uvicorn.Config:
+    """Return how the admin API is served: logging and signals are the Tron's."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=HTTP_GRACE,
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

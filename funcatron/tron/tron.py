@@ -165,7 +165,7 @@ class Tron:
         ):  # the driver has declared and consumes again; messages may have been missed
             log.info("the broker is back")
             self.deployments.announce()
-        elif not connected:
+        elif not connected and self._dispatching.is_set():
             log.warning("the broker is away")
 
     def _gauges(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +32,9 @@ access = logging.getLogger("funcatron.tron.access")
 
 SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
+PROBES = frozenset({"/health", "/ready"})
+"""Asked too often to fill the log with."""
+
 STATUS: tuple[tuple[type[FuncatronError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
@@ -54,6 +57,7 @@ class Edge:
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self.app = app
         self.guard = guard
+        self.state = State()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -63,6 +67,7 @@ class Edge:
         given = headers.get("x-request-id", "")
         request_id = given if SANE.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        scope["app"] = self  # where handlers find `state`; it also makes the router raise its 404 and 405
         began = time.perf_counter()
         status = 0
 
@@ -87,7 +92,8 @@ class Edge:
                 raise  # too late for another answer: the connection is cut
             await error_response(err, request_id)(scope, receive, respond)
         finally:
-            access.info(
+            access.log(
+                logging.DEBUG if scope["path"] in PROBES else logging.INFO,
                 "%s %s %s",
                 scope["method"],
                 scope["path"],

@@ -227,7 +227,7 @@ class Installation:
 
     @asynccontextmanager
     async def tron(self, *, kill: bool = False, **settings: Any) -> AsyncIterator[Tron]:
-        patience = Patience(work_off=0.5, retire=1.0, poll=0.01, poll_most=0.05)
+        patience = Patience(retire=1.0, poll=0.01, poll_most=0.05)
         tuning = Tuning(limits=self.limits, patience=patience, inspector=played_inspector)
         tron = Tron(self.settings(**settings), MemoryBroker(self.hub, "tron"), tuning)
         await tron.open()
