@@ -114,7 +114,7 @@ class PrivateStack:
 
     def wait_ready(self, *names: str, timeout: float = 30.0) -> None:
         """Wait until the parts named (all by default) are ready."""
-        checks = readiness.checks_of(self.settings)
+        checks = readiness.checks_of(self.settings, self.stack.folders)
         for name in names or tuple(checks):
             assert wait_until(checks[name].ready, timeout), f"{name} is not ready after {timeout} s:\n{self.log(name)}"
 

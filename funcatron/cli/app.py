@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from funcatron import __version__
-from funcatron.cli import local, output
+from funcatron.cli import funcs, invoke, letters, local, output
+from funcatron.cli.invoke import FrontendAway
 from funcatron.cli.original import translate
 from funcatron.cli.output import Exit
 from funcatron.cli.state import State
@@ -63,7 +64,8 @@ def options(
     context.obj = State.of(pairs or [], data=data, tron_url=tron_url, admin_token=token)
 
 
-local.add_to(app)
+for group in (local, funcs, invoke, letters):
+    group.add_to(app)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -85,4 +87,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def exit_code(err: FuncatronError) -> Exit:
     """Return the exit code of an error."""
+    from funcatron.client import TronAway
+
+    if isinstance(err, (TronAway, FrontendAway)):
+        return Exit.UNREACHABLE
     return Exit.USAGE if isinstance(err, SettingsError) else Exit.FAILED

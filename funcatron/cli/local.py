@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -185,10 +184,3 @@ def state(context: typer.Context) -> State:
     """Return what the global options said."""
     found: State = context.obj
     return found
-
-
-def at(milliseconds: int | None) -> str:
-    """Return a time for people, in local time."""
-    if milliseconds is None:
-        return "-"
-    return datetime.fromtimestamp(milliseconds / 1000).strftime("%Y-%m-%d %H:%M:%S")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+Say = Callable[[str], None]
 
 
 class Exit(IntEnum):

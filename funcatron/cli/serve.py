@@ -27,17 +27,17 @@ def serve(part: str, runner_id: str | None = None, **flags: object) -> int:
     try:
         loaded = settings.load(**flags)
         if part == "tron":
-            from funcatron.tron import server as tron
+            from funcatron.tron.server import run as run_tron
 
             setproctitle.setproctitle("funcatron tron")
             logs.setup("tron", loaded.log_level)
-            return tron.run(loaded)
-        from funcatron.runner import server as runner
+            return run_tron(loaded)
+        from funcatron.runner.server import run as run_runner
 
         identity = runner_id or f"{socket.gethostname()}-{os.getpid()}"
         setproctitle.setproctitle(f"funcatron runner {identity}")
         logs.setup("runner", loaded.log_level)
-        return runner.run(loaded, identity)
+        return run_runner(loaded, identity)
     except FuncatronError as err:
         print(f"{part}: {err}", file=sys.stderr)
         return 1

@@ -44,12 +44,12 @@ class State:
         return f"file ({config_file()})" if name in in_file() else "default"
 
 
-def split_pair(pair: str) -> tuple[str, str]:
-    """Return name and value of `NAME=VALUE`. Raises SettingsError."""
+def split_pair(pair: str, exact: bool = False) -> tuple[str, str]:
+    """Return name and value of `NAME=VALUE`; the name as a setting's unless it is to be exact. Raises SettingsError."""
     name, equals, value = pair.partition("=")
     if not equals or not name:
         raise SettingsError(f"{pair!r} is not NAME=VALUE")
-    return name.strip().replace("-", "_").lower(), value
+    return name if exact else name.strip().replace("-", "_").lower(), value
 
 
 def config_file() -> Path:

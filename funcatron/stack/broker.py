@@ -47,12 +47,18 @@ consumer_timeout = 86400000
 max_message_size = {max_message}
 log.file = false
 log.console = true
-log.console.level = info
+# its start alone says a hundred lines at info
+log.console.level = notice
 log.console.formatter = json
 log.console.formatter.json.field_map = time:time level:level msg:message pid:pid *:-
 log.connection.level = warning
 log.queue.level = warning
 """
+
+
+def is_own(settings: Settings) -> bool:
+    """Does the stack run its own broker? Not if the settings name one elsewhere."""
+    return settings.broker_host in {"127.0.0.1", "localhost", "::1"} and not settings.broker_tls
 
 
 def write(settings: Settings, folders: Folders, password: str) -> None:

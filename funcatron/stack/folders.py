@@ -12,6 +12,8 @@ from funcatron.errors import FuncatronError
 
 # sun_path holds 108 bytes; supervisord first binds a temporary name that is up to 8 longer
 SOCKET_PATH_MAX = 96
+# RabbitMQ hands its folder to a shell in quotes, nginx expands variables in paths
+UNBEARABLE = "'\"\\$`"
 
 
 class StackError(FuncatronError):
@@ -60,7 +62,13 @@ class Folders:
         return self.samples / "deployed"
 
     def make(self) -> None:
-        """Make the folders. Secrets and control sockets are for the owner only."""
+        """Make the folders. Secrets and control sockets are for the owner only. Raises StackError."""
+        bad = sorted(set(UNBEARABLE) & set(str(self.data)))
+        if bad or not str(self.data).isprintable():
+            raise StackError(
+                f"the data folder {str(self.data)!r} has characters in its path that nginx or RabbitMQ cannot bear"
+                f" ({' '.join(bad) or 'unprintable ones'}): choose another with --data or FUNCATRON_DATA"
+            )
         try:
             self.data.mkdir(parents=True, exist_ok=True)
             for folder in (self.log, self.broker, self.nginx, self.samples):

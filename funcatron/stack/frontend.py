@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
@@ -22,6 +22,14 @@ MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 # whom the workers run as where nginx starts as root, in this order
 UNPRIVILEGED = ("www-data", "nginx", "nobody")
 MAX_WORKERS = 4
+OPEN_FILES = 65_536
+# s that a worker that leaves may take beyond the longest request
+SHUTDOWN_SLACK = 5
+TEMP = "tmp"
+# where nginx answers /__ready whatever the Funcs are; relative to the data folder, in which it is started
+STATUS_SOCKET = "nginx/status.sock"
+SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+LOG_LEVELS = {"DEBUG": "debug", "INFO": "notice", "WARNING": "warn", "ERROR": "error", "CRITICAL": "crit"}
 
 
 class Conf(Template):
@@ -56,6 +64,7 @@ def environment(settings: Settings, password: str) -> dict[str, str]:
         "RABBIT_PWD": password,
         "RABBIT_VHOST": settings.broker_vhost,
         "RABBIT_TLS": "on" if settings.broker_tls else "off",
+        "RABBIT_TLS_NAME": settings.broker_host,
         "TRON_QUEUE": settings.control_queue,
         "FUNCATRON_ROUTING": settings.routing,
         "FUNCATRON_REQUEST_TIMEOUT": str(settings.request_timeout),
@@ -68,10 +77,12 @@ def environment(settings: Settings, password: str) -> dict[str, str]:
 def write(settings: Settings, folders: Folders) -> None:
     """Write the configuration, and make the folders that nginx wants."""
     user = worker_user(folders)
-    temporary = folders.nginx / "tmp"
+    temporary = folders.nginx / TEMP
     temporary.mkdir(exist_ok=True)
     if user:
         shutil.chown(temporary, user)
+    for part in sorted((ROOT / "nginx").glob("*.conf")):
+        write_private(folders.nginx / part.name, part.read_text())
     write_private(folders.nginx / "nginx.conf", render(settings, folders))
 
 
@@ -90,26 +101,59 @@ def render(settings: Settings, folders: Folders) -> str:
 
 
 def variables(settings: Settings, folders: Folders) -> dict[str, str]:
-    """Return the values of the template's variables."""
+    """Return the values of the template's variables. Paths are relative to nginx's prefix: they need no quoting."""
     user = worker_user(folders)
+    address = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
     return {
+        "MODULES": "\n".join(f"load_module {module};" for module in modules()),
         "USER": f"user {user};" if user else "",
-        "LOAD_MODULES": "\n".join(f'load_module "{module}";' for module in modules()),
+        "LIMITS": f"worker_rlimit_nofile {open_files()};",
         "WORKERS": str(workers(settings.nginx_workers, len(os.sched_getaffinity(0)))),
-        "LISTEN": f"[{settings.bind}]:{settings.http_port}"
-        if ":" in settings.bind
-        else f"{settings.bind}:{settings.http_port}",
+        "SHUTDOWN_TIMEOUT": str(int(settings.request_timeout) + SHUTDOWN_SLACK),
+        "PID": "nginx.pid",
+        "ERROR_LOG": "stderr",
+        "LOG_LEVEL": LOG_LEVELS.get(settings.log_level.upper(), "notice"),
+        "ACCESS_LOG": "../log/access.log",
+        "TEMP": TEMP,
+        "CONF": ".",
         "LUA": str(ROOT / "lua"),
-        "LOG": str(folders.log),
-        "PREFIX": str(folders.nginx),
+        "LUA_EXTRA": "",
+        "LISTEN": f"{address}:{settings.http_port} backlog=4096",
+        "STATUS_LISTEN": f"unix:{STATUS_SOCKET}",
         "MAX_BODY": str(settings.max_body),
+        "RESOLVER": resolver(settings.broker_host),
+        "TLS": f'lua_ssl_trusted_certificate "{settings.broker_ca or SYSTEM_CA}"; lua_ssl_verify_depth 3;'
+        if settings.broker_tls
+        else "",
+        "EXTRA": "",
     }
 
 
-def modules() -> Iterator[str]:
-    """Yield the modules to load: those of Debian's nginx; OpenResty has them built in."""
-    for name in MODULES:
-        yield from (str(Path(folder) / name) for folder in MODULE_FOLDERS if (Path(folder) / name).exists())
+def open_files() -> int:
+    """Return how many files a worker may open: what the machine allows, within reason."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+
+
+def resolver(host: str) -> str:
+    """Return nginx's directive for the name server, where the broker's host is a name that needs one."""
+    if re.fullmatch(r"[0-9.]+|\[?[0-9a-fA-F:]+\]?", host):
+        return ""
+    try:
+        lines = Path("/etc/resolv.conf").read_text().splitlines()
+    except OSError:
+        lines = []
+    servers = [words[1] for words in map(str.split, lines) if words[:1] == ["nameserver"] and len(words) > 1]
+    shown = [f"[{server}]" if ":" in server else server for server in servers]
+    return f"resolver {' '.join(shown)};" if shown else ""
+
+
+def modules() -> list[str]:
+    """Return the modules to load: those of Debian's nginx; OpenResty has them built in."""
+    for folder in MODULE_FOLDERS:
+        if all((Path(folder) / name).exists() for name in MODULES):
+            return [f"{folder}/{name}" for name in MODULES]
+    return []
 
 
 def workers(setting: str, cores: int) -> int:

@@ -26,6 +26,10 @@ INHERITED = (
 )
 
 
+# Func hosts, which may run as other users, read nothing of the Tron's or the broker's
+PRIVATE = "077"
+
+
 @dataclass(frozen=True)
 class Part:
     """One supervised program. Lower priorities start first and stop last; times are seconds."""
@@ -35,12 +39,16 @@ class Part:
     priority: int
     stop_wait: int
     stop_signal: str = "TERM"
+    umask: str = "022"
     environment: dict[str, str] = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
+    """Files, relative to the data folder, that an earlier run may have left and that keep it from starting."""
 
     def script(self) -> str:
         """Return the shell script that becomes this program, so that paths need quoting by one tool's rules only."""
         exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
-        return "\n".join(["#!/bin/sh", *exports, f"exec {shlex.join(self.command)}", ""])
+        removal = [f"rm -f -- {shlex.join(self.stale)}"] if self.stale else []
+        return "\n".join(["#!/bin/sh", *exports, *removal, f"exec {shlex.join(self.command)}", ""])
 
 
 def parts_of(settings: Settings, folders: Folders, password: str) -> list[Part]:
@@ -49,29 +57,34 @@ def parts_of(settings: Settings, folders: Folders, password: str) -> list[Part]:
     They stop in the opposite order: the Frontend takes no more and waits for what is in flight, then the Runners
     finish, then the Tron, and at last the broker, so that `make down` under load loses nothing.
     """
-    waiting = int(settings.request_timeout) + 5
+    waiting = int(settings.request_timeout) + frontend.SHUTDOWN_SLACK + 5
     working = int(settings.func_timeout) + 5
     python = (sys.executable, "-P", "-m", "funcatron.cli.serve")
-    ours = {"FUNCATRON_CONFIG": str(folders.settings), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "random"}
-    brokers = broker.environment(settings, folders)
-    mapper = (broker.epmd_program(), "-port", str(settings.epmd_port), "-address", "127.0.0.1")
+    ours = {"FUNCATRON_CONFIG": str(folders.settings), "PYTHONUNBUFFERED": "1"}
     runners = [
         Part(f"runner-{number}", (*python, "runner", f"runner-{number}"), 40, working, environment=ours)
         for number in range(1, settings.runners + 1)
     ]
+    gate = Part(
+        "frontend",
+        frontend.command(folders),
+        50,
+        waiting,
+        stop_signal="QUIT",
+        environment=frontend.environment(settings, password),
+        stale=(frontend.STATUS_SOCKET,),
+    )
+    brokers = broker_parts(settings, folders) if broker.is_own(settings) else []
+    return [*brokers, Part("tron", (*python, "tron"), 30, 15, umask=PRIVATE, environment=ours), *runners, gate]
+
+
+def broker_parts(settings: Settings, folders: Folders) -> list[Part]:
+    """Return the broker and Erlang's port mapper, which the broker would start by itself and leave behind."""
+    environment = broker.environment(settings, folders)
+    mapper = (broker.epmd_program(), "-port", str(settings.epmd_port), "-address", broker.LISTENER)
     return [
-        Part("epmd", mapper, 10, 5, environment={"HOME": brokers["HOME"]}),
-        Part("broker", (broker.server_program(),), 20, 30, environment=brokers),
-        Part("tron", (*python, "tron"), 30, 15, environment=ours),
-        *runners,
-        Part(
-            "frontend",
-            frontend.command(folders),
-            50,
-            waiting,
-            stop_signal="QUIT",
-            environment=frontend.environment(settings, password),
-        ),
+        Part("epmd", mapper, 10, 5, environment={"HOME": environment["HOME"]}),
+        Part("broker", (broker.server_program(),), 20, 30, umask=PRIVATE, environment=environment),
     ]
 
 

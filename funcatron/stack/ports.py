@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from funcatron.settings import Settings
-from funcatron.stack import processes
+from funcatron.stack import broker, processes
 from funcatron.stack.folders import StackError
 
 
@@ -29,16 +29,19 @@ class Port:
 
 def ports_of(settings: Settings) -> list[Port]:
     """Return every port that these settings make the stack listen on."""
-    own = "127.0.0.1"
-    uses = (
+    own = broker.LISTENER
+    uses = [
         ("http_port", settings.bind, "HTTP of the Frontend"),
         ("admin_port", settings.admin_host, "admin API of the Tron"),
+    ]
+    brokers = [
         ("amqp_port", own, "AMQP of the broker"),
         ("stomp_port", own, "STOMP of the broker"),
         ("management_port", own, "management of the broker"),
         ("dist_port", own, "Erlang distribution of the broker"),
         ("epmd_port", own, "Erlang port mapper of the broker"),
-    )
+    ]
+    uses += brokers if broker.is_own(settings) else []
     return [Port(name, getattr(settings, name), address, use) for name, address, use in uses]
 
 
@@ -63,7 +66,10 @@ def clashes(ports: list[Port]) -> list[str]:
 
 def taken(port: Port) -> bool:
     """Can the port not be bound? Raises StackError when the address is not one of this machine."""
-    family, kind, protocol, _, address = socket.getaddrinfo(port.address, port.number, type=socket.SOCK_STREAM)[0]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(port.address, port.number, type=socket.SOCK_STREAM)[0]
+    except OSError as err:
+        raise StackError(f"cannot listen on {port.address!r} ({port.use}): {err.strerror}") from err
     with socket.socket(family, kind, protocol) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from funcatron.settings import Settings
+from funcatron.stack import broker, frontend
+from funcatron.stack.folders import Folders
+from funcatron.stack.unix import UnixConnection
 
 PROBE_TIMEOUT = 2.0
 
@@ -20,17 +23,20 @@ class Check:
     timeout: float
 
 
-def checks_of(settings: Settings) -> dict[str, Check]:
+def checks_of(settings: Settings, folders: Folders) -> dict[str, Check]:
     """Return the check of each part that can be asked from outside."""
-    bind = "127.0.0.1" if settings.bind in {"0.0.0.0", "::"} else settings.bind
     admin = "127.0.0.1" if settings.admin_host in {"0.0.0.0", "::"} else settings.admin_host
-    own = "127.0.0.1"
-    return {
+    own = broker.LISTENER
+    status = folders.data / frontend.STATUS_SOCKET
+    checks = {
         "epmd": Check(lambda: listens(own, settings.epmd_port), 10.0),
         "broker": Check(lambda: listens(own, settings.amqp_port) and listens(own, settings.stomp_port), 90.0),
-        "tron": Check(lambda: answers(admin, settings.admin_port, "/ready"), 60.0),
-        "frontend": Check(lambda: answers(bind, settings.http_port, "/__ready"), 60.0),
+        "tron": Check(lambda: answers(http.client.HTTPConnection(admin, settings.admin_port), "/ready"), 60.0),
+        "frontend": Check(lambda: answers(UnixConnection(status), "/__ready"), 60.0),
     }
+    if not broker.is_own(settings):
+        del checks["epmd"], checks["broker"]
+    return checks
 
 
 def listens(host: str, port: int) -> bool:
@@ -42,9 +48,9 @@ def listens(host: str, port: int) -> bool:
         return False
 
 
-def answers(host: str, port: int, path: str) -> bool:
+def answers(connection: http.client.HTTPConnection, path: str) -> bool:
     """Does a GET give 200?"""
-    connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT)
+    connection.timeout = PROBE_TIMEOUT
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         return connection.getresponse().status == 200

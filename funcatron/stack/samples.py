@@ -6,14 +6,19 @@ import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from funcatron.settings import Settings
-from funcatron.stack.folders import Folders
+from funcatron.stack.folders import Folders, StackError
 from funcatron.stack.frontend import ROOT
+
+if TYPE_CHECKING:
+    from funcatron.client import Client
 
 SAMPLES = ("hello", "petstore")
 # what a build depends on besides the sample's own files
 IGNORED = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+TIMEOUT = 60.0
 Say = Callable[[str], None]
 
 
@@ -26,14 +31,25 @@ def deploy_once(settings: Settings, folders: Folders, say: Say) -> bool:
         return False
     from funcatron.client import Client
 
-    with Client(settings) as client:
-        if not client.list():
+    with Client.of(settings) as client:
+        if not client.deployments():
             for name in SAMPLES:
-                bundle = built(name, folders, say)
-                say(f"deploying the sample {name}")
-                client.deploy(bundle)
+                deploy(client, built(name, folders, say))
+                say(f"the sample {name} is deployed")
     folders.deployed_marker.touch()
     return True
+
+
+def deploy(client: Client, bundle: Path) -> None:
+    """Deploy a bundle and wait until it serves. Raises StackError when it does not."""
+    stored = client.add_bundle(bundle)
+    client.deploy(stored["name"], stored["sha"])
+    done = client.wait(stored["name"], stored["sha"], TIMEOUT)
+    if done["stage"] != "routed":
+        raise StackError(
+            f"the sample {done['name']} does not serve, it is {done['stage']}:"
+            f" {done['error'] or done.get('detail') or 'no detail'}"
+        )
 
 
 def built(name: str, folders: Folders, say: Say) -> Path:

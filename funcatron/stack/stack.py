@@ -80,7 +80,7 @@ class Stack:
 
     def start(self, parts: list[Part]) -> None:
         """Start each part that is not up, in order; wait for each where the next one needs it."""
-        checks = readiness.checks_of(self.settings)
+        checks = readiness.checks_of(self.settings, self.folders)
         for part in parts:
             self.supervisor.start_part(part.name)
             if part.name in {"epmd", "broker"}:
@@ -143,7 +143,7 @@ class Stack:
         """Return how each part is, in start order; empty if the stack does not run."""
         if not self.supervisor.running():
             return []
-        checks = readiness.checks_of(self.settings)
+        checks = readiness.checks_of(self.settings, self.folders)
         return [
             PartStatus(
                 name=state.name,
@@ -154,7 +154,7 @@ class Stack:
                 ready=checks[state.name].ready() if state.name in checks else None,
                 note="" if state.up else state.description,
             )
-            for state in self.supervisor.states().values()
+            for state in sorted(self.supervisor.states().values(), key=lambda state: start_order(state.name))
         ]
 
     def log_of(self, name: str) -> str:
@@ -204,3 +204,10 @@ class Stack:
                 if not processes.wait_until(take, LOCK_TIMEOUT, every=0.2):
                     raise StackError(f"another `up` or `down` has held {self.folders.lock} for {LOCK_TIMEOUT:.0f} s")
             yield
+
+
+def start_order(name: str) -> tuple[int, str]:
+    """Return where a part comes in the order of starting."""
+    kind = name.partition("-")[0]
+    order = ("epmd", "broker", "tron", "runner", "frontend")
+    return order.index(kind) if kind in order else len(order), name

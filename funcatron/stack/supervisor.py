@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import xmlrpc.client
@@ -16,9 +15,9 @@ from typing import Any
 from funcatron.stack import processes
 from funcatron.stack.folders import Folders, StackError, write_private
 from funcatron.stack.parts import Part, base_environment
+from funcatron.stack.unix import UnixConnection
 
 START_TIMEOUT = 15.0
-CALL_TIMEOUT = 30.0
 # Relative paths count from the data folder, in which supervisord runs: no path of the machine needs quoting.
 HEAD = """\
 ; Written by `funcatron up`; changes are lost.
@@ -49,6 +48,7 @@ autostart = false
 autorestart = true
 startsecs = 1
 startretries = 10
+umask = {part.umask}
 stopsignal = {part.stop_signal}
 stopwaitsecs = {part.stop_wait}
 killasgroup = true
@@ -78,20 +78,6 @@ class State:
     def failed(self) -> bool:
         """Has the supervisor given up on it?"""
         return self.state in {"FATAL", "UNKNOWN"}
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=CALL_TIMEOUT)
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CALL_TIMEOUT)
-        self.sock.connect(str(self.path))
 
 
 class UnixTransport(xmlrpc.client.Transport):
