@@ -13,7 +13,7 @@ from typing import Any
 
 from pika import ConnectionParameters, PlainCredentials
 
-from funcatron.brokers.amqp import codec
+from funcatron.brokers.amqp import properties
 from funcatron.brokers.amqp.channel import AmqpDelivery
 from funcatron.brokers.amqp.consumers import Forwarder, Subscription
 from funcatron.brokers.amqp.link import Link
@@ -264,11 +264,11 @@ class RabbitmqBroker(Broker, Forwarding):
         link = self._link
         if link is None:
             raise BrokerAway(f"there is no connection to RabbitMQ at {self._where} now")
-        link.publish(message.exchange, message.routing_key, codec.properties(message), message.body)
+        link.publish(message.exchange, message.routing_key, properties.encode(message), message.body)
 
     async def publish_confirmed(self, message: Outgoing) -> None:
         """Send and wait until the broker has taken responsibility."""
-        await self._confirmed(message.exchange, message.routing_key, codec.properties(message), message.body)
+        await self._confirmed(message.exchange, message.routing_key, properties.encode(message), message.body)
 
     async def _confirmed(self, exchange: str, routing_key: str, values: bytes, body: bytes) -> None:
         link = self._need()

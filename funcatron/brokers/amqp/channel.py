@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from funcatron.brokers.amqp import codec
+from funcatron.brokers.amqp import properties
 from funcatron.brokers.amqp.adapter import Adapter
 from funcatron.brokers.amqp.codec import BODY, FRAME, HEADER, HEADER_FRAME, OVERHEAD, TAG
 from funcatron.brokers.amqp.tags import Tags
@@ -63,7 +63,7 @@ class AmqpDelivery(Delivery):
     def properties(self) -> Properties:
         """Headers and the rest. Raises BadMessage when they are malformed."""
         if self._properties is None:
-            self._properties = codec.decode_properties(self.values)
+            self._properties = properties.decode(self.values)
         return self._properties
 
     def ack(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from funcatron.brokers.amqp import codec
+from funcatron.brokers.amqp import codec, properties
 from funcatron.brokers.amqp.adapter import Adapter
 from funcatron.errors import BrokerError
 
@@ -30,7 +30,7 @@ class ConfirmChannel:
 
         Raises BrokerError when it cannot be written.
         """
-        values, message_id = codec.with_message_id(values, str(self._next).encode())
+        values, message_id = properties.with_message_id(values, str(self._next).encode())
         chunks = codec.content(self._number, values, body, self._adapter.params.frame_max)
         method = codec.publish_method(self._number, exchange, routing_key, mandatory=True)
         try:

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from funcatron.brokers.amqp import codec
+from funcatron.brokers.amqp import codec, properties
 from funcatron.brokers.amqp.channel import BEFORE_VALUES, AmqpDelivery, DeliveryChannel
 from funcatron.brokers.amqp.link import Attached, Link
 from funcatron.brokers.base import Consumer, Handler
@@ -175,7 +175,7 @@ class Forwarder(Subscription):
         key = data[at + 1 : at + 1 + data[at]].decode("utf-8", "surrogateescape")
         self._raw, self._raw_at = data, header + BEFORE_VALUES
         target = self._target(key)
-        if target is None or codec.delivery_mode(data, self._raw_at) == 2:
+        if target is None or properties.delivery_mode(data, self._raw_at) == 2:
             return False
         adapter = channel.adapter
         start = self._methods.get(target) or self._method(target)
@@ -191,7 +191,7 @@ class Forwarder(Subscription):
         """Begin to send a large message on as it comes in."""
         self._raw, self._raw_at = delivery.values, 0
         target = self._target(delivery.routing_key)
-        if target is None or codec.delivery_mode(delivery.values) == 2 or self.link is None:
+        if target is None or properties.delivery_mode(delivery.values) == 2 or self.link is None:
             return False
         start = self._methods.get(target) or self._method(target)
         self.link.adapter.write_frames((start, header[3:]))
@@ -222,7 +222,7 @@ class Forwarder(Subscription):
             return None
 
     def _headers(self) -> Mapping[str, str]:
-        return codec.headers_of(self._raw, self._raw_at)
+        return properties.headers_of(self._raw, self._raw_at)
 
     def _method(self, target: Target) -> bytes:
         """Encode basic.publish and the start of the content header frame that follows it."""
