@@ -6,6 +6,7 @@ local id = require "funcatron.id"
 local pending = require "funcatron.pending"
 local request = require "funcatron.request"
 local response = require "funcatron.response"
+local text = require "funcatron.text"
 
 local byte = string.byte
 local clear_header = ngx.req.clear_header
@@ -13,12 +14,14 @@ local find = string.find
 local format = string.format
 local get_headers = ngx.req.get_headers
 local get_method = ngx.req.get_method
+local is_ascii = text.is_ascii
 local log = ngx.log
 local now = ngx.now
 local read_body = ngx.req.read_body
 local setmetatable = setmetatable
 local sub = string.sub
 local type = type
+local utf8 = text.utf8
 local var = ngx.var
 
 local ERR = ngx.ERR
@@ -66,6 +69,17 @@ local function clear_conditions(headers)
         for i = 1, #CONDITIONS do
             clear_header(CONDITIONS[i])
         end
+    end
+end
+
+
+-- The access log is UTF-8 as well: nginx logs bytes as they came.
+local function log_as_utf8(host, uri)
+    if not is_ascii(uri) then
+        var.funcatron_uri = utf8(uri)
+    end
+    if not is_ascii(host) then
+        var.funcatron_host = utf8(host)
     end
 end
 
@@ -185,6 +199,7 @@ function Handler:handle()
         path = "/" .. path
     end
     local host = var.host or ""
+    log_as_utf8(host, uri)
     local route = self.control.routes:match(host, path)
     if route then
         var.funcatron_route, var.funcatron_queue = route.path, route.queue
@@ -248,12 +263,8 @@ function Handler:problem()
         var.funcatron_request_id = request_id
     end
     ngx.header["X-Request-Id"] = request_id
+    log_as_utf8(var.host or "", var.request_uri or "")
     local status = ngx.status
-    if status == 494 then -- nginx's own code for headers that are too large
-        status = 431
-    elseif status >= 495 and status <= 497 then -- and for faults of a TLS client
-        status = 400
-    end
     if status == 413 then
         self.counts.too_large = self.counts.too_large + 1
     end

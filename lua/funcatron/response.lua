@@ -53,6 +53,9 @@ local function header_value(name, value)
     if type(value) ~= "string" then
         value = tostring(value)
     end
+    if value == "" then
+        return " " -- nginx would leave an empty one out; the blank is not part of the value (RFC 9110, 5.5)
+    end
     if find(value, "\n", 1, true) or find(value, "\r", 1, true) or find(value, "\0", 1, true) then
         log(WARN, "line breaks or NULs in the header ", name, " of an answer are replaced")
         return (gsub(value, "[%z\r\n]+", " "))
@@ -116,8 +119,8 @@ local function set_headers(headers)
         local name = type(pair) == "table" and pair[1]
         local key = type(name) == "string" and header_name(name)
         local value = key and scalar(pair[2])
-        if key == "content-type" and values[key] then
-            value = nil -- one body, one type: the first
+        if key == "content-type" and (values[key] or value == "") then
+            value, key = nil, "" -- one body, one type: the first
         end
         if not key or (value == nil and key ~= "" and not values[key]) then
             log(WARN, "a header of an answer is dropped: its name or value cannot be sent")

@@ -88,6 +88,13 @@ class Nginx:
     def ready(self) -> bool:
         return httpx.get(self.status_url + "/__ready").status_code == 200
 
+    def ready_or_refused(self) -> bool:
+        """As `ready`, while a worker may be missing."""
+        try:
+            return self.ready()
+        except httpx.TransportError:
+            return False
+
     def wait_ready(self, seconds: float = 10) -> None:
         until(self.ready, seconds, "the link is up: " + self.errors()[-2000:])
 

@@ -97,8 +97,8 @@ class Rabbit:
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
-    def connect(self) -> pika.BlockingConnection:
-        return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.amqp_port, heartbeat=0))
+    def connect(self, vhost: str = "/") -> pika.BlockingConnection:
+        return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.amqp_port, vhost, heartbeat=0))
 
     def declare(self, channel: BlockingChannel) -> None:
         """What the Tron declares."""
