@@ -30,6 +30,7 @@ from funcatron.brokers.amqp.codec import (
     TAG,
 )
 from funcatron.brokers.amqp.tags import Tags
+from funcatron.errors import BrokerError
 
 log = logging.getLogger("funcatron.brokers.amqp")
 
@@ -71,7 +72,9 @@ class Adapter(Connection, asyncio.Protocol):  # type: ignore[misc]  # pika has n
         self._waiting = 0  # bytes in _out while paused
         self._dirty: list[Tags] = []
         self._scheduled = False
+        self._large = False  # whether a body in _out is better not copied
         self._paused = False
+        self.frame_max = 4096  # as agreed, once the connection is open; until then the least that AMQP allows
         self.hot: dict[int, HotChannel] = {}
         self.confirms: dict[int, Confirms] = {}
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -87,6 +90,7 @@ class Adapter(Connection, asyncio.Protocol):  # type: ignore[misc]  # pika has n
     # the life of the connection
 
     def _on_open(self, _connection: Connection) -> None:
+        self.frame_max = self.params.frame_max
         if not self.opened.done():
             self.opened.set_result(None)
 
@@ -189,13 +193,15 @@ class Adapter(Connection, asyncio.Protocol):  # type: ignore[misc]  # pika has n
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def write_content(self, chunks: list[bytes | memoryview]) -> None:
-        """Write the frames of a message. Raises BufferError when the broker has not read for so long that too much
+    def write_message(self, chunks: list[bytes | memoryview]) -> None:
+        """Write the frames of a message. Raises BrokerError when the broker has not read for so long that too much
         waits."""
         if self._paused:
             if self._waiting > MAX_WAITING:
-                raise BufferError(f"{self._waiting} bytes wait for the broker, which does not read")
+                raise BrokerError(f"{self._waiting} bytes wait for the broker, which does not read")
             self._waiting += sum(map(len, chunks))
+        if len(chunks) > 1:
+            self._large = True
         self._out += chunks
         if not self._scheduled:
             self._scheduled = True
@@ -238,7 +244,8 @@ class Adapter(Connection, asyncio.Protocol):  # type: ignore[misc]  # pika has n
         if not out:
             return
         self._out = []
-        if any(type(chunk) is memoryview for chunk in out):
+        if self._large:  # a large body is not copied
+            self._large = False
             transport.writelines(out)
         else:
             transport.write(b"".join(out))

@@ -49,22 +49,22 @@ def nack(channel: int, tag: int, requeue: bool) -> bytes:
     return _ACK.pack(METHOD, channel, 13, BASIC_NACK, tag, requeue << 1, END)
 
 
-def content(channel: int, values: bytes, body: bytes, frame_max: int) -> list[bytes | memoryview]:
-    """Frame a message's content: the header, then the body, split so that no frame is larger than `frame_max`.
+def message(method: bytes, channel: int, values: bytes, body: bytes, frame_max: int) -> list[bytes | memoryview]:
+    """Frame a message: its method frame, the content header with encoded properties, the body.
 
-    A body of one frame comes as one chunk; a larger one is not copied. Raises BrokerError when the properties do not
-    fit into a frame.
+    A body that fits into a frame comes as one chunk with the rest. A larger one is split and not copied. Raises
+    BrokerError when the properties do not fit into a frame.
     """
     size = len(body)
-    if 12 + len(values) + OVERHEAD > frame_max:
+    if 20 + len(values) > frame_max:
         raise BrokerError(f"the message's properties take {len(values)} bytes; the broker allows {frame_max} a frame")
-    head = HEADER_FRAME.pack(HEADER, channel, 12 + len(values), 60, 0, size) + values + END_BYTE
+    head = HEADER_FRAME.pack(HEADER, channel, 12 + len(values), 60, 0, size)
     room = frame_max - OVERHEAD
     if size == 0:
-        return [head]
+        return [b"".join((method, head, values, END_BYTE))]
     if size <= room:
-        return [b"".join((head, FRAME.pack(BODY, channel, size), body, END_BYTE))]
-    chunks: list[bytes | memoryview] = [head]
+        return [b"".join((method, head, values, END_BYTE, FRAME.pack(BODY, channel, size), body, END_BYTE))]
+    chunks: list[bytes | memoryview] = [b"".join((method, head, values, END_BYTE))]
     view = memoryview(body)
     for start in range(0, size, room):
         piece = view[start : start + room]

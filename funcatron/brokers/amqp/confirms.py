@@ -31,12 +31,8 @@ class ConfirmChannel:
         Raises BrokerError when it cannot be written.
         """
         values, message_id = properties.with_message_id(values, str(self._next).encode())
-        chunks = codec.content(self._number, values, body, self._adapter.params.frame_max)
         method = codec.publish_method(self._number, exchange, routing_key, mandatory=True)
-        try:
-            self._adapter.write_content([method, *chunks])
-        except BufferError as err:
-            raise BrokerError(str(err)) from err
+        self._adapter.write_message(codec.message(method, self._number, values, body, self._adapter.frame_max))
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[self._next] = (message_id, future)
         self._next += 1

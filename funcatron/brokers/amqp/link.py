@@ -173,11 +173,7 @@ class Link:
                 self._methods.clear()
             method = codec.publish_method(self._publish_number, exchange, routing_key)
             self._methods[exchange, routing_key] = method
-        chunks = codec.content(self._publish_number, values, body, self.adapter.params.frame_max)
-        try:
-            self.adapter.write_content([method, *chunks])
-        except BufferError as err:
-            raise BrokerError(str(err)) from err
+        self.adapter.write_message(codec.message(method, self._publish_number, values, body, self.adapter.frame_max))
 
     async def confirms(self) -> ConfirmChannel:
         """Return the channel for publishing with confirms, opened on first use."""
