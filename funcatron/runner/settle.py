@@ -1,0 +1,146 @@
+"""The end of every message: answered, tried again, or moved to the dead-letter queue; then acked. Exactly once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from funcatron.brokers.base import Broker, Delivery, Outgoing
+from funcatron.errors import BadMessage, BrokerAway
+from funcatron.message import answer_bytes
+from funcatron.runner import outcome, retry
+from funcatron.runner.call import Call
+from funcatron.runner.orphans import Orphans
+from funcatron.runner.outbox import Outbox
+from funcatron.runner.outcome import Outcome, failure
+from funcatron.runner.stats import Stats
+
+log = logging.getLogger("funcatron.runner.settle")
+
+ANSWER_HEADERS = {"action": "answer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose messages these are."""
+
+    sha: str
+    queue: str
+    runner: str
+
+
+class Settler:
+    """Ends the messages of one Func. `reply` is on the hot path."""
+
+    def __init__(self, identity: Identity, broker: Broker, outbox: Outbox, orphans: Orphans, stats: Stats) -> None:
+        self.identity, self.outbox, self.orphans, self.stats = identity, outbox, orphans, stats
+        self._publish = broker.publish
+
+    def reply(self, call: Call, result: Outcome) -> None:
+        """Send the answer, if somebody waits for one, and ack the message."""
+        if call.orphan:
+            self.orphans.finished(call, partial(self.reply, call, result))
+            return
+        call.settled = True
+        if call.reply_to is None:
+            self.stats.discarded += 1
+        else:
+            if call.method == "HEAD":
+                result = outcome.without_body(result)
+            elif result.status in (204, 304):
+                result = outcome.proper(result)
+            operation = call.operation
+            self.send(call.reply_to, call.request_id, None if operation is None else operation.id, result)
+        call.delivery.ack()
+
+    def reject(self, call: Call, result: Outcome) -> None:
+        """The message asks for what the Func cannot do: trying again would not help."""
+        if call.reply_to is not None:
+            self.reply(call, result)
+        else:
+            self.bury(call, f"status-{result.status}")
+
+    def fail(self, call: Call, result: Outcome, reason: str) -> None:
+        """The call went wrong: who waits learns it; otherwise it is tried again later, then dead-lettered."""
+        if call.reply_to is not None:
+            self.reply(call, result)
+        elif call.attempt >= retry.ATTEMPTS or not call.may_repeat:
+            self.bury(call, reason)
+        elif call.orphan:
+            self.orphans.finished(call, partial(self.fail, call, result, reason))
+        else:
+            self.again(call, time.time() + retry.delay(call.attempt))
+
+    def again(self, call: Call, not_before: float | None = None) -> None:
+        """Put the message back into its queue as its next attempt, not to be applied before a time (wall clock, s)."""
+        call.settled = True
+        self.stats.retried += 1
+        at = None if not_before is None else str(int(not_before * 1000))
+        self.outbox.again(call.delivery, self.identity.queue, attempt=str(call.attempt + 1), not_before=at)
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Put a message that was not applied back into its queue, unchanged."""
+        self.stats.requeued += 1
+        self.outbox.again(delivery, self.identity.queue)
+
+    def bury(self, call: Call, reason: str) -> None:
+        """Move the message to the dead-letter queue."""
+        if call.orphan:
+            self.orphans.finished(call, partial(self.bury, call, reason))
+            return
+        call.settled = True
+        self.stats.dead_lettered += 1
+        log.warning("dead-lettered: %s", reason, extra=self.about(call))
+        self.outbox.dead_letter(
+            call.delivery,
+            reason,
+            sha=self.identity.sha,
+            queue=self.identity.queue,
+            request_id=call.request_id,
+            operation=call.operation.id if call.operation is not None else None,
+            attempt=str(call.attempt),
+        )
+
+    def undecodable(self, delivery: Delivery, err: BadMessage) -> None:
+        """Answer a message that cannot be decoded, if it says to whom, and keep it for inspection."""
+        reply_to = request_id = None
+        try:
+            props = delivery.properties
+            reply_to, request_id = props.reply_to, props.correlation_id
+        except BadMessage as worse:
+            err = worse
+        extra = {"sha": self.identity.sha, "request-id": request_id}
+        log.warning("a message cannot be decoded: %s", err, extra=extra)
+        if reply_to and request_id:
+            self.send(reply_to, request_id, None, failure(400, request_id, str(err)))
+        self.stats.dead_lettered += 1
+        self.outbox.dead_letter(delivery, f"undecodable: {err}", sha=self.identity.sha, queue=self.identity.queue)
+
+    def send(self, reply_to: str, request_id: str, operation: str | None, result: Outcome) -> None:
+        """Publish an answer."""
+        if len(result.body) > outcome.LARGEST_BODY:
+            text = f"The answer has {len(result.body)} bytes; the limit is {outcome.LARGEST_BODY}."
+            log.error(text, extra={"request-id": request_id, "sha": self.identity.sha, "operation": operation})
+            result = failure(500, request_id, text)
+        body = answer_bytes(
+            request_id,
+            result.status,
+            result.headers,
+            result.body,
+            sender=self.identity.runner,
+            sha=self.identity.sha,
+            operation=operation,
+        )
+        self.stats.answered[result.status // 100] += 1
+        try:
+            self._publish(Outgoing(body, reply_to, "", ANSWER_HEADERS, None, request_id))
+        except BrokerAway:  # the broker delivers the message again, to whoever is there
+            log.info("the broker is away: an answer cannot go out", extra={"request-id": request_id})
+
+    def about(self, call: Call) -> dict[str, Any]:
+        """Return the log fields of a call."""
+        operation = call.operation.id if call.operation is not None else None
+        return {"request-id": call.request_id, "sha": self.identity.sha, "operation": operation}
