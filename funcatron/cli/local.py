@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Annotated, Any
 
@@ -116,7 +117,8 @@ def logs(
     from funcatron.cli import loglines
 
     wanted = loglines.Filter(component, shas_of(context, name), sha, request_id, loglines.severity(level))
-    loglines.show(state(context).settings.data / "log", wanted, lines, follow=follow, raw=as_json)
+    with contextlib.suppress(KeyboardInterrupt):  # how following is meant to end
+        loglines.show(state(context).settings.data / "log", wanted, lines, follow=follow, raw=as_json)
 
 
 def shas_of(context: typer.Context, name: str | None) -> frozenset[str] | None:

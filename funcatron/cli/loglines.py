@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import re
 import sys
 import time
@@ -140,15 +141,20 @@ class Tail:
             self.open()
             yield from self.written()
 
-    def open(self) -> None:
-        """Open the file at its beginning; a file that is not there (yet) gives no lines."""
+    def close(self) -> None:
+        """Close the file. Idempotent."""
         if self.stream is not None:
             self.stream.close()
+        self.stream = None
+
+    def open(self) -> None:
+        """Open the file at its beginning; a file that is not there (yet) gives no lines."""
+        self.close()
         self.rest = ""
         try:
             self.stream = self.file.open(errors="replace")
         except OSError:
-            self.stream = None
+            return
 
     def rotated(self) -> bool:
         """Is another file at this place now, or was it cut?"""
@@ -158,8 +164,6 @@ class Tail:
             now = self.file.stat()
         except OSError:
             return False
-        import os
-
         return now.st_ino != os.fstat(self.stream.fileno()).st_ino or now.st_size < self.stream.tell()
 
     def written(self) -> Iterator[Line]:
@@ -183,11 +187,15 @@ def show(folder: Path, wanted: Filter, last: int, *, follow: bool, raw: bool) ->
         raise FuncatronError(f"there are no logs in {folder}: nothing was ever started there (`make up`)")
     tails: dict[Path, Tail] = {}
     printer = Printer(raw)
-    lines = gather(folder, tails, wanted)
-    printer.show(lines[-last:] if last else lines)
-    while follow:
-        time.sleep(POLL)
-        printer.show(gather(folder, tails, wanted))
+    try:
+        lines = gather(folder, tails, wanted)
+        printer.show(lines[-last:] if last else lines)
+        while follow:
+            time.sleep(POLL)
+            printer.show(gather(folder, tails, wanted))
+    finally:
+        for tail in tails.values():
+            tail.close()
 
 
 def gather(folder: Path, tails: dict[Path, Tail], wanted: Filter) -> list[Line]:

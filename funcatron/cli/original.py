@@ -15,18 +15,20 @@ SETTINGS = {
 
 
 def translate(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with the original's flags replaced: modes by commands, the rest by `--set NAME=VALUE`."""
-    before: list[str] = []
+    """Return the arguments with the original's flags replaced: modes by commands, the rest by `--set NAME=VALUE`.
+
+    Only those before a command are looked at: what follows it is the command's own.
+    """
+    settings: list[str] = []
     modes: list[str] = []
-    after: list[str] = []
     pending = list(arguments)
     while pending:
-        argument = pending.pop(0)
-        flag, equals, value = argument.partition("=")
-        if flag in SETTINGS and (equals or pending):
-            before += ["--set", f"{SETTINGS[flag]}={value if equals else pending.pop(0)}"]
-        elif argument in MODES:
-            modes.append(MODES[argument])
+        flag, equals, value = pending[0].partition("=")
+        if flag in SETTINGS and (equals or len(pending) > 1):
+            settings += ["--set", f"{SETTINGS[flag]}={value if equals else pending.pop(1)}"]
+        elif flag in MODES and not equals:
+            modes.append(MODES[flag])
         else:
-            after.append(argument)
-    return [*before, *modes, *after]
+            break
+        del pending[0]
+    return [*settings, *modes, *pending]

@@ -31,8 +31,10 @@ def deploy_once(settings: Settings, folders: Folders, say: Say) -> bool:
         return False
     from funcatron.client import Client
 
+    begun = folders.samples / "begun"
     with Client.of(settings) as client:
-        if not client.deployments():
+        if begun.exists() or not client.deployments():
+            begun.touch()
             for name in SAMPLES:
                 deploy(client, built(name, folders, say))
                 say(f"the sample {name} is deployed")
