@@ -70,9 +70,7 @@ def _read(folder: Path, name: str) -> bytes | None:
     return path.read_bytes()
 
 
-def _arguments(
-    folder: Path, staging: Path, output: Path, python: str | None, platforms: Sequence[str]
-) -> list[str]:
+def _arguments(folder: Path, staging: Path, output: Path, python: str | None, platforms: Sequence[str]) -> list[str]:
     """The command line of pex. `funcatron` itself is never packed: a host has what Funcs import of it."""
     asked = libraries(folder)
     arguments = ["--output-file", str(output), "--sources-directory", str(staging), "--exclude", "funcatron"]

@@ -7,7 +7,7 @@ import posixpath
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,57 +114,66 @@ def _entry(names: Iterable[str], kind: str) -> str:
 
 def with_references(entry: str, read: Callable[[str], bytes | None]) -> dict[str, bytes]:
     """The spec and, over and over, the files that its `$ref`s name. What is not there is the spec's fault to report."""
+    return _closure(entry, lambda names: {name: found for name in names if (found := read(name)) is not None})
+
+
+def _closure(entry: str, read: Callable[[set[str]], dict[str, bytes]]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    waiting = [entry]
-    while waiting:
-        name = waiting.pop()
-        content = None if name in files else read(name)
-        if content is None:
-            continue
-        files[name] = content
-        if len(files) > MAX_SPEC_FILES:
-            raise BadBundle(f"its spec has more than {MAX_SPEC_FILES} files")
-        for match in _REFERENCE.finditer(content):
-            target = match[1].decode("utf-8", "replace")
-            other = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-            if "://" not in target and safe_name(other):
-                waiting.append(other)
+    wanted = {entry}
+    while wanted:
+        found = read(wanted)
+        files.update(found)
+        if len(files) > MAX_SPEC_FILES or sum(map(len, files.values())) > 4 * MAX_SPEC:
+            raise BadBundle(f"its spec has more than {MAX_SPEC_FILES} files, or more than {4 * MAX_SPEC} bytes")
+        wanted = {other for name, content in found.items() for other in _references(name, content)} - set(files)
     return files
 
 
+def _references(name: str, content: bytes) -> set[str]:
+    """The files that `$ref`s in a file of the bundle name; wrong ones among them do no harm."""
+    found = set()
+    for match in _REFERENCE.finditer(content):
+        target = match[1].decode("utf-8", "replace")
+        other = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+        if "://" not in target and safe_name(other):
+            found.add(other)
+    return found
+
+
 def _tarball(path: Path, limits: ArchiveLimits) -> tuple[str, dict[str, bytes], str]:
-    """An `npm pack` tarball: everything is under one folder, `package`. Read once, as a stream."""
-    total = count = 0
-    texts: dict[str, bytes] = {}
-    names = set()
-    try:
-        with tarfile.open(path, "r|gz") as tar:
-            for member in tar:
-                count, total = count + 1, total + member.size
-                _check_member(member, count, total, path.stat().st_size, limits)
-                if not member.isfile():
-                    continue
-                name = member.name.removeprefix("./").partition("/")[2]
-                names.add(name)
-                if name.endswith((".yaml", ".yml", ".json")) and "node_modules/" not in name and len(texts) < 5000:
-                    texts[name] = _content(tar, member, name)
-    except (tarfile.TarError, EOFError, zlib.error, UnicodeDecodeError) as err:
-        raise BadBundle(f"the gzip file is damaged, cut off, or no tarball: {err}") from err
+    """An `npm pack` tarball: everything is under one folder, `package`. Read as a stream, once for its names, then once
+    for each round of files that the spec refers to."""
+    names = {name for name, _ in _members(path, limits, set())}
     if "package.json" not in names:
         raise BadBundle("it is a gzip file, but no npm package: it has no package.json")
     entry = _entry(names, "node")
-    if len(texts[entry]) > MAX_SPEC:
-        raise BadBundle(f"its {entry} has more than {MAX_SPEC} bytes")
-    return "node", with_references(entry, texts.get), entry
+    return "node", _closure(entry, lambda wanted: dict(_members(path, limits, wanted)) if wanted & names else {}), entry
+
+
+def _members(path: Path, limits: ArchiveLimits, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the `wanted` files, or the names of all when none is wanted."""
+    total = 0
+    try:
+        with tarfile.open(path, "r|gz") as tar:
+            for count, member in enumerate(tar, 1):
+                total += member.size
+                _check_member(member, count, total, path.stat().st_size, limits)
+                tar.members = []  # type: ignore[attr-defined]  # else it remembers them all
+                name = member.name.removeprefix("./").partition("/")[2]
+                if not wanted and member.isfile():
+                    yield name, b""
+                elif name in wanted and member.isfile():
+                    yield name, _content(tar, member, name)
+    except (tarfile.TarError, EOFError, zlib.error, UnicodeDecodeError) as err:
+        raise BadBundle(f"the gzip file is damaged, cut off, or no tarball: {err}") from err
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> bytes:
-    """A file that may be of the spec; one that is too large for that is cut, and refused if it is the spec."""
-    if member.size > MAX_SPEC and name not in SPEC_NAMES:
-        return b""
+    if member.size > MAX_SPEC:
+        raise BadBundle(f"its {name} has {member.size} bytes; at most {MAX_SPEC} are allowed")
     file = tar.extractfile(member)
     assert file is not None
-    return file.read(MAX_SPEC + 1)
+    return file.read()
 
 
 def _check_member(member: tarfile.TarInfo, count: int, total: int, size: int, limits: ArchiveLimits) -> None:

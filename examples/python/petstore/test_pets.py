@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
-from funcatron import Context, Problem
 from pets import catalogue
+
+from funcatron import Context, Problem
 
 
 def test_a_pet_is_welcome():

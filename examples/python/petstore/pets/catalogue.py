@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from funcatron import Problem, Response
 from slugify import slugify
+
+from funcatron import Problem, Response
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class Operation:
 class Call:
     """A call that is waiting or running. Its context is only decoded when somebody asks for it."""
 
-    __slots__ = ("_context", "body", "cancelled", "header", "id", "operation", "security", "service", "task")
+    __slots__ = ("_context", "body", "cancelled", "header", "id", "operation", "security", "service", "task", "worker")
 
     def __init__(self, header: Dict[str, Any], body: Any, operation: Operation, service: Any) -> None:
         self.header = header
@@ -129,7 +129,8 @@ class Call:
         self.service = service
         self.cancelled = False
         self.security: Optional[Dict[str, Any]] = None
-        self.task: Any = None
+        self.task: Any = None  # where the event loop has it
+        self.worker: Any = None  # the thread that has it
         self._context: Optional[Context] = None
 
     @property

@@ -34,12 +34,13 @@ _CALLS = ("call", "authorize")
 
 
 class Worker:
-    """A thread: `call` is what it runs now."""
+    """A thread: `call` is what it has, `open` what of that may be interrupted now."""
 
-    __slots__ = ("call", "ident", "wake")
+    __slots__ = ("call", "ident", "open", "wake")
 
     def __init__(self) -> None:
         self.call: Optional[Call] = None
+        self.open: Optional[Call] = None
         self.ident = 0
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -70,6 +71,7 @@ class Engine:
         self._lock = threading.Lock()
         self._pending: Deque[Call] = deque()
         self._running = 0
+        self._active: Dict[int, Call] = {}
         self._leader: Optional[Worker] = None
         self._parked: List[Worker] = []
         self._workers: List[Worker] = []
@@ -150,54 +152,78 @@ class Engine:
 
     def _work(self, me: Worker) -> None:
         """Run what is pending, as far as the limit allows."""
-        took: Optional[bool] = None
+        call: Optional[Call] = None
+        took = False
         while True:
             with self._lock:
-                if took is not None:
+                if call is not None:
                     me.call = None
                     if not took:
                         self._running -= 1
+                        del self._active[call.id]
                 if not self._pending or self._running >= self._limit:
                     if self._stopping:
                         self._check_stopped()
                     return
                 call = self._pending.popleft()
                 self._running += 1
-                me.call = call
+                self._active[call.id] = call
+                call.worker = me
+                me.call = me.open = call
                 if call.operation.blocks and self._leader is me:
                     self._promote()
             if not self._watching:
                 self._watching = True
                 self._watch_gate.set()
-            took = self._guarded(call, me)
+            try:
+                took = self._run(call)
+            except Cancelled:  # taken: there is never a second one for a call
+                me.open = None
+                took = False
+                self._refuse(call)
             if self._leader is not me:
                 self._sender.flush()
 
-    def _guarded(self, call: Call, me: Worker) -> bool:
-        """Run one call; whatever time a `cancel` chooses to strike, the thread is clean afterwards."""
-        handed = False
-        try:
-            handed = self._run(call)
-        except Cancelled:
-            self._refuse(call)
-        if call.cancelled and not handed:
-            self._clean(me)
-        return handed
+    # -- interrupting: only user code is, so that an exception never strikes between the host's own steps -----------
 
-    def _clean(self, me: Worker) -> None:
-        while True:
-            try:
-                with self._lock:
-                    me.call = None
-                system.forget_raised(me.ident)
-                return
-            except Cancelled:
-                continue
+    def enter(self, call: Call) -> None:
+        """User code of this call begins (again) in this thread; raises Cancelled if it was cancelled meanwhile."""
+        worker = call.worker
+        if worker is not None:
+            with self._lock:
+                if call.cancelled:
+                    raise Cancelled
+                worker.open = call
 
-    def finished(self) -> None:
+    def leave(self, call: Call) -> None:
+        """User code has returned: from now on this thread is not interrupted. May raise Cancelled, the last moment."""
+        worker = call.worker
+        if worker is not None:
+            with self._lock:
+                worker.open = None
+            if call.cancelled:
+                system.forget_raised(worker.ident)
+
+    def cancel(self, call_id: int) -> None:
+        """Give a synchronous call up, wherever it is. Nothing happens when it has ended."""
+        with self._lock:
+            for call in self._pending:
+                if call.id == call_id:
+                    self._pending.remove(call)
+                    self._refuse(call)
+                    return
+            active = self._active.get(call_id)
+            if active is not None and not active.cancelled:
+                active.cancelled = True
+                worker = active.worker
+                if worker is not None and worker.open is active:
+                    system.raise_in_thread(worker.ident, Cancelled)
+
+    def finished(self, call: Call) -> None:
         """A coroutine's call has ended (from the event loop's thread)."""
         with self._lock:
             self._running -= 1
+            self._active.pop(call.id, None)
             if self._pending and self._running < self._limit:
                 self._rouse()
             elif self._stopping:
@@ -242,19 +268,3 @@ class Engine:
         """A log line waits: send it, unless the watchman is awake and will."""
         if not self._watching or len(self._sender.waiting) > BACKLOG:
             self._sender.flush()
-
-    def cancel(self, call_id: int) -> None:
-        """Give a call up, wherever it is; its answer says so. Nothing happens when it has ended."""
-        with self._lock:
-            for call in self._pending:
-                if call.id == call_id:
-                    self._pending.remove(call)
-                    call.cancelled = True
-                    self._refuse(call)
-                    return
-            for worker in self._workers:
-                running = worker.call
-                if running is not None and running.id == call_id:
-                    running.cancelled = True
-                    system.raise_in_thread(worker.ident, Cancelled)
-                    return

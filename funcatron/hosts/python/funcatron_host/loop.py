@@ -10,7 +10,7 @@ from .threads import start_plain
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Callable, Coroutine, Deque, Optional, Tuple
+    from typing import Any, Callable, Coroutine, Deque, List, Optional, Tuple
 
     from .wire import Sender
 
@@ -68,15 +68,17 @@ class Loop:
             task.add_done_callback(done, context=context)
 
     def result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine and wait for its result; from another thread than the loop's."""
+        """Run a coroutine and wait for its result; from another thread than the loop's, which may be interrupted."""
+        loop, context = self.start(), copy_context()
         ended = threading.Event()
-        tasks = []
+        tasks: List[asyncio.Task[Any]] = []
 
-        def done(task: asyncio.Task[Any]) -> None:
+        def begin() -> None:
+            task = context.run(loop.create_task, coroutine)
             tasks.append(task)
-            ended.set()
+            task.add_done_callback(lambda _: ended.set())
 
-        self.submit(coroutine, done)
+        loop.call_soon_threadsafe(begin)
         ended.wait()
         return tasks[0].result()
 

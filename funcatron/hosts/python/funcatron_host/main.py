@@ -79,5 +79,3 @@ def _in_child(sock: socket.socket) -> None:
 
 def _forget_arguments() -> None:
     sys.argv[:] = ["funcatron-host"]
-
-

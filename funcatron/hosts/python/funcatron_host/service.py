@@ -25,6 +25,8 @@ CANCELLED = b'{"type":"answer","id":%d,"status":504,"headers":[],"failed":true,"
 FAILED = b'{"type":"answer","id":%d,"status":500,"headers":[],"failed":true,"error":%b}'
 QUICK = b'{"type":"answer","id":%d,"status":200,"headers":[["content-type",%b]]}'
 PIECE = 64 * 1024
+AUTHORIZED = object()
+END = object()
 
 
 class Service:
@@ -127,32 +129,41 @@ class Service:
         operation = call.operation
         began = perf_counter()
         cpu = thread_time() if operation.suspect else None
+        handed = False
         try:
-            if "security" in call.header:
-                self._authorize(call)
-            if call.header["type"] == "authorize":
-                self._sender.put(frame({"type": "authorized", "id": call.id}))
-                return False
-            if self._frameworks.active:
-                self._frameworks.enter(call)
-            value = operation.function(**operation.arguments(call))
-            kind = type(value)
-            if kind is dict and operation.json is not None:
+            value = self._apply(call)
+            if type(value) is dict and operation.json is not None:
                 body = jsons.dumps(value)
                 self._sender.put(start(QUICK % (call.id, operation.json), len(body)), body)
-            elif hasattr(value, "__await__") and not isinstance(value, bytes):
-                self._hand_over(call, self._finish(call, value))
-                return True
-            elif self._to_answer(call, value):
-                return True
+            else:
+                handed = self._to_answer(call, value)
         except Cancelled:
             raise
         except BaseException as err:  # noqa: BLE001 - user code may raise anything, SystemExit too
+            self._leave(call)
             self._failure(call, err)
-        took = perf_counter() - began
-        operation.took(took, None if cpu is None else thread_time() - cpu)
-        self._end_lines()
-        return False
+        if not handed:
+            took = perf_counter() - began
+            operation.took(took, None if cpu is None else thread_time() - cpu)
+            self._end_lines()
+        return handed
+
+    def _apply(self, call: Call) -> Any:
+        """Run the user's code. Only here, and between the pieces of a stream, it can be interrupted."""
+        if "security" in call.header:
+            self._authorize(call)
+        if call.header["type"] == "authorize":
+            value: Any = AUTHORIZED
+        else:
+            if self._frameworks.active:
+                self._frameworks.enter(call)
+            value = call.operation.function(**call.operation.arguments(call))
+        self._leave(call)
+        return value
+
+    def _leave(self, call: Call) -> None:
+        assert self.engine is not None
+        self.engine.leave(call)
 
     def _authorize(self, call: Call) -> None:
         assert self._plan is not None
@@ -168,6 +179,12 @@ class Service:
 
     def _to_answer(self, call: Call, value: Any) -> bool:
         """Send the answer that `value` is. True when the event loop has to make it."""
+        if value is AUTHORIZED:
+            self._sender.put(frame({"type": "authorized", "id": call.id}))
+            return False
+        if hasattr(value, "__await__") and not isinstance(value, bytes):
+            self._hand_over(call, self._finish(call, value))
+            return True
         made = answers.make(value, call.operation.produces)
         if made.asgi is not None or hasattr(made.stream, "__anext__"):
             self._hand_over(call, self._stream_async(call, made))
@@ -197,22 +214,23 @@ class Service:
         """Send a body bit by bit, from an iterator or an open file."""
         stream = made.stream
         if callable(getattr(stream, "read", None)):
-            stream = iter(lambda: made.stream.read(PIECE), b"")
+            stream = iter(lambda: made.stream.read(PIECE) or END, END)
         first = True
         try:
-            for piece in stream:
+            while True:
+                piece = self._next(call, stream)
+                if piece is END:
+                    break
                 data = _bytes(piece)
-                if not data:
-                    if callable(getattr(made.stream, "read", None)):
-                        break  # the end of a file opened as text
-                    continue
                 if first:
                     self._send(call, made, more=True)
                     first = False
-                self._chunk(call, data, True)
+                if data:
+                    self._chunk(call, data, True)
         except BaseException as err:
             if first:
                 raise
+            self._leave(call)
             self._broken_off(call, err)
             return
         finally:
@@ -223,6 +241,14 @@ class Service:
         else:
             self._chunk(call, b"", False)
 
+    def _next(self, call: Call, stream: Any) -> Any:
+        """The next piece, END after the last: user code again."""
+        assert self.engine is not None
+        self.engine.enter(call)
+        piece = next(stream, END)
+        self.engine.leave(call)
+        return piece
+
     def _broken_off(self, call: Call, err: BaseException) -> None:
         """A stream failed when its status was on the way already."""
         self._log_failure(call, err)
@@ -231,6 +257,7 @@ class Service:
     # -- coroutines ---------------------------------------------------------------------------------------------
 
     def _hand_over(self, call: Call, coroutine: Any) -> None:
+        call.worker = None
         self._awaiting[call.id] = call
         self._loop.submit(coroutine, lambda task: self._ended(call, task))
 
@@ -299,7 +326,7 @@ class Service:
         self._awaiting.pop(call.id, None)
         self._end_lines()
         assert self.engine is not None
-        self.engine.finished()
+        self.engine.finished(call)
         self._loop.flush_soon(self._sender)
 
     def _cancel(self, call_id: int) -> None:
