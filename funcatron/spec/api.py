@@ -101,18 +101,17 @@ def load(files: Mapping[str, bytes], entry: str | None = None, *, check: bool = 
     """
     document = load_document(files, entry)
     problems = _versions(document)
-    if not problems and check:
-        problems = check_structure(document)
     if problems:
         raise BadSpec("the spec is not valid", problems)
     if check:
-        problems = check_meaning(document)
+        problems = check_structure(document)
+        problems += [] if problems else check_meaning(document)
+    found = list(problems)
     try:
         api = Api(document, problems)
-    except (KeyError, TypeError, AttributeError, ValueError) as err:
-        if check:
-            raise
-        raise BadSpec("the spec is not valid", [f"it has not passed a check: {err!r}"]) from err
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as err:
+        # A document that broke its schema cannot always be compiled; then its faults are the reason, and enough.
+        raise BadSpec("the spec is not valid", found or [f"it cannot be compiled: {err!r}"[:300]]) from err
     if problems:
         raise BadSpec("the spec is not valid", list(dict.fromkeys(problems)))
     return api
@@ -277,6 +276,9 @@ class _Builder:
             content = request_body.get("content") or {}
             required, declared = request_body.get("required") is True, bool(content)
             name = request_body.get("x-body-name", "body")
+            if not isinstance(name, str):
+                self._compiler.problem(where, "x-body-name must be a text")
+                name = "body"
         declared = declared and method != "trace"  # TRACE has no body (RFC 9110 section 9.3.8)
         return content, Body(
             self._compiler,

@@ -59,11 +59,11 @@ class Body:
 
     def read(self, request: Request, arguments: Arguments, faults: list[Fault]) -> bool:
         """Put the body into `arguments`. Returns False, with a fault, where the media type is not accepted."""
-        header = request.headers.get("content-type")
+        header = request.header("content-type")
         if header is None:
             media_type, parameters = self._first, _NO_PARAMETERS
         else:
-            media_type, parameters = parse(header if isinstance(header, str) else header[0])
+            media_type, parameters = parse(header)
         key = self._ranges.find(media_type)
         if key is None:
             if self._ranges.keys and (self._declared or request.body):

@@ -47,6 +47,8 @@ def check_meaning(document: Document) -> list[str]:
                 break
     except RecursionError:
         problems.append("the document is nested too deeply to be checked")
+    except Exception as err:  # noqa: BLE001  # the libraries below raise what they like about data they cannot follow
+        problems.append(f"the document cannot be checked: {_cut(str(err))}")
     return problems
 
 
@@ -110,10 +112,17 @@ def _deepest(error: Any) -> tuple[list[Any], str]:
     """Return the place and text of the fault that says most: of alternatives, the one that got furthest."""
     path, kind = list(error.instance_path), error.kind
     if kind.name in ("anyOf", "oneOf"):
-        found = [_deepest(inner) for branch in kind.context for inner in branch if not _about_reference(inner)]
+        # A parameter in the query is none of the other kinds, whatever else is wrong with it.
+        branches = [branch for branch in kind.context if not any(_rules_out(e, path) for e in branch)]
+        inner = [e for branch in branches or kind.context for e in branch if not _about_reference(e)]
+        found = [_deepest(e) for e in inner]
         if found:
             return max(found, key=lambda fault: len(fault[0]))
     return path, _cut(str(error.message))
+
+
+def _rules_out(error: Any, path: list[Any]) -> bool:
+    return error.kind.name == "enum" and list(error.instance_path) == [*path, "in"]
 
 
 def _about_reference(error: Any) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+_SILENT = logging.getLogger("funcatron.spec.multipart.parser")  # what clients send wrong is answered, not logged
+_SILENT.disabled = True
 MAX_PARTS = 2_000
 MAX_HEADER_BYTES = 16 * 1024
 
@@ -42,6 +45,7 @@ def parse_multipart(body: bytes, boundary: str, charset: str) -> list[Part]:
     collector = _Collector(charset)
     try:
         parser = MultipartParser(boundary.encode("latin-1"), collector.callbacks())
+        parser.logger = _SILENT
         parser.write(body)
         parser.finalize()
     except (MultipartParseError, UnicodeEncodeError) as err:

@@ -123,7 +123,7 @@ class Operation:
         for bind in self._header:
             bind(fields, params, faults)
         if self._cookie:
-            cookies = parse_cookies(request.header("cookie") or "")
+            cookies = parse_cookies(request.cookies())
             for bind in self._cookie:
                 bind(cookies, params, faults)
         return faults

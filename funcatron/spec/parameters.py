@@ -116,18 +116,25 @@ class Parameter:
                 return None
             return self._coerce(default)
         if self.kind == "object" and self.place == "query" and not self._document.swagger2:
-            return self._nested(self.schema)
+            return self._nested(self.schema, (id(node),), [1_000])
         return MISSING
 
-    def _nested(self, schema: Any, depth: int = 0) -> dict[str, Any]:
-        """Gather the defaults of an object's members, as Connexion passes them when the object is absent or partial."""
+    def _nested(self, schema: Any, outer: tuple[int, ...], budget: list[int]) -> dict[str, Any]:
+        """Gather the defaults of an object's members, as Connexion passes them when the object is absent or partial.
+
+        `outer` are the objects around it: a recursive schema has no end of defaults. `budget` bounds the members
+        looked at, for types that contain each other in many ways.
+        """
         found: dict[str, Any] = {}
         for name, member in properties_of(self._document, schema).items():
             node = self._document.follow(member)
-            if isinstance(node, dict) and "default" in node:
+            budget[0] -= 1
+            if budget[0] < 0 or not isinstance(node, dict):
+                continue
+            if "default" in node:
                 found[name] = node["default"]
-            elif isinstance(node, dict) and node.get("type") == "object" and node.get("properties") and depth < 20:
-                found[name] = self._nested(member, depth + 1)
+            elif node.get("type") == "object" and node.get("properties") and id(node) not in outer:
+                found[name] = self._nested(member, (*outer, id(node)), budget)
         return found
 
     def binder(self) -> Binder:

@@ -29,9 +29,14 @@ class Request:
         self.body = body
 
     def header(self, name: str) -> str | None:
-        """Return a header by its lower-case name; repeated ones joined by `, ` (RFC 9110 section 5.3)."""
+        """Return a header by its lower-case name; of repeated ones the first."""
         value = self.headers.get(name)
-        return value if value is None or isinstance(value, str) else ", ".join(value)
+        return value if value is None or isinstance(value, str) else value[0] if value else None
+
+    def cookies(self) -> str:
+        """Return all cookies as one header; HTTP/2 may send several (RFC 9113 section 8.2.3)."""
+        value = self.headers.get("cookie", "")
+        return value if isinstance(value, str) else "; ".join(value)
 
 
 class FilePart:

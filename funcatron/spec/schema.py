@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from funcatron.spec.document import FILES_KEY, Document
+from funcatron.spec.values import parts_of
 
 Direction = Literal["request", "response"]
 WRITE_ONLY = {"description": "write-only"}
@@ -122,15 +123,13 @@ class _Conversion:
             return {"not": WRITE_ONLY}
         return self.schema(node)
 
-    def _names_absent(self, node: dict[str, Any], depth: int = 0) -> frozenset[str]:
+    def _names_absent(self, node: dict[str, Any]) -> frozenset[str]:
         names = [
-            name for name, value in (node.get("properties") or {}).items()
+            name
+            for part in parts_of(self._document, node)
+            for name, value in (part.get("properties") or {}).items()
             if isinstance(value, dict) and self._c.forbidden(value)
-        ]  # fmt: skip
-        for part in node.get("allOf") or ():
-            part = self._document.follow(part)
-            if isinstance(part, dict) and depth < 20:
-                names.extend(self._names_absent(part, depth + 1))
+        ]
         return frozenset(names)
 
     def _discriminate(self, node: dict[str, Any], result: dict[str, Any], ref: str | None) -> None:

@@ -105,9 +105,7 @@ def _function(name: str) -> str:
 
 
 def _authorization(request: Request) -> tuple[str, str] | Credentials:
-    value = request.headers.get("authorization")
-    if isinstance(value, list):
-        value = value[0] if value else None
+    value = request.header("authorization")
     if not value:
         return ABSENT
     kind, _, rest = value.strip().partition(" ")
@@ -142,9 +140,7 @@ def _key_in_header(name: str) -> Extract:
     lower = name.lower()
 
     def extract(request: Request) -> Credentials:
-        value = request.headers.get(lower)
-        if isinstance(value, list):
-            value = value[0] if value else None
+        value = request.header(lower)
         return ABSENT if value is None else ([value], None)
 
     return extract
@@ -160,7 +156,7 @@ def _key_in_query(name: str) -> Extract:
 
 def _key_in_cookie(name: str) -> Extract:
     def extract(request: Request) -> Credentials:
-        values = parse_cookies(request.header("cookie") or "").get(name)
+        values = parse_cookies(request.cookies()).get(name)
         return ABSENT if values is None else ([values[-1]], None)
 
     return extract

@@ -69,30 +69,40 @@ def is_null(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip() in ("null", "None"))
 
 
-def kinds_of(document: Document, schema: Any, depth: int = 0) -> tuple[str, ...]:
+def parts_of(document: Document, schema: Any) -> list[dict[str, Any]]:
+    """Return a schema and the parts of its `allOf`, of theirs and so on: the outer before the inner, each once."""
+    found: list[dict[str, Any]] = []
+    todo, seen = [schema], set[str]()
+    while todo:
+        part = todo.pop(0)
+        ref = part.get("$ref") if isinstance(part, dict) else None
+        if isinstance(ref, str):
+            if ref in seen:
+                continue
+            seen.add(ref)
+        node = document.follow(part)
+        if isinstance(node, dict):
+            found.append(node)
+            todo += node.get("allOf") or ()
+    return found
+
+
+def kinds_of(document: Document, schema: Any) -> tuple[str, ...]:
     """Return the declared types of a schema; looks into `allOf`. Empty if it has none."""
-    node = document.follow(schema)
-    if not isinstance(node, dict):
-        return ()
-    kind = node.get("type")
-    if isinstance(kind, str):
-        return (kind,)
-    if isinstance(kind, list):
-        return tuple(kind)
-    for part in node.get("allOf") or ():
-        found = kinds_of(document, part, depth + 1) if depth < 20 else ()
-        if found:
-            return found
-    return ("object",) if "properties" in node else ()
+    parts = parts_of(document, schema)
+    for node in parts:
+        kind = node.get("type")
+        if isinstance(kind, str):
+            return (kind,)
+        if isinstance(kind, list):
+            return tuple(kind)
+    return ("object",) if any("properties" in node for node in parts) else ()
 
 
-def properties_of(document: Document, schema: Any, depth: int = 0) -> dict[str, Any]:
+def properties_of(document: Document, schema: Any) -> dict[str, Any]:
     """Return the declared properties of an object schema, those of its `allOf` parts included."""
-    node = document.follow(schema)
     found: dict[str, Any] = {}
-    if isinstance(node, dict) and depth < 20:
-        for part in node.get("allOf") or ():
-            found.update(properties_of(document, part, depth + 1))
+    for node in reversed(parts_of(document, schema)):
         found.update(node.get("properties") or {})
     return found
 
@@ -112,16 +122,34 @@ class Coercers:
     def __init__(self, document: Document, checker_of: CheckerOf) -> None:
         self._document = document
         self._checker_of = checker_of
+        self._known: dict[str, Coercer | None] = {}
 
-    def make(self, schema: Any, depth: int = 0) -> Coercer:
+    def make(self, schema: Any) -> Coercer:
         """Return the function that converts a text, list or object of texts to what `schema` declares."""
-        if depth > 20:  # a recursive schema in a parameter: deeper levels stay text
-            return text
+        ref = schema.get("$ref") if isinstance(schema, dict) else None
+        if not isinstance(ref, str) or len(schema) > 1:
+            return self._make(schema)
+        if ref not in self._known:
+            self._known[ref] = None  # in the making: who needs it meanwhile is inside it, and finds it when called
+            self._known[ref] = self._make(schema)
+        known = self._known[ref]
+        return self._later(ref) if known is None else known
+
+    def _later(self, ref: str) -> Coercer:
+        known = self._known
+
+        def coerce(value: Any) -> Any:
+            coercer = known[ref]
+            return value if coercer is None else coercer(value)
+
+        return coerce
+
+    def _make(self, schema: Any) -> Coercer:
         kinds = tuple(kind for kind in kinds_of(self._document, schema) if kind != "null")
         if len(kinds) == 1:
-            coercer = self._single(kinds[0], schema, depth)
+            coercer = self._single(kinds[0], schema)
         elif kinds or self._composite(schema):
-            coercer = self._union(kinds or tuple(_SCALARS), schema, depth)
+            coercer = self._union(kinds or tuple(_SCALARS), schema)
         else:
             coercer = text
         return _or_null(coercer) if nullable(self._document, schema) else coercer
@@ -130,31 +158,31 @@ class Coercers:
         node = self._document.follow(schema)
         return isinstance(node, dict) and any(key in node for key in ("oneOf", "anyOf", "enum", "const", "allOf"))
 
-    def _single(self, kind: str, schema: Any, depth: int) -> Coercer:
+    def _single(self, kind: str, schema: Any) -> Coercer:
         if kind in _SCALARS:
             return _SCALARS[kind]
         node = self._document.follow(schema)
         if kind == "array":
-            return _array(self.make(node.get("items", {}), depth + 1))
+            return _array(self.make(node.get("items", {})))
         if kind == "object":
             members = properties_of(self._document, schema)
             more = node.get("additionalProperties")
             return _object(
-                {name: self._member(member, depth + 1) for name, member in members.items()},
-                self._member(more, depth + 1) if isinstance(more, dict) else text,
+                {name: self._member(member) for name, member in members.items()},
+                self._member(more) if isinstance(more, dict) else text,
             )
         return text
 
-    def _member(self, schema: Any, depth: int) -> Coercer:
+    def _member(self, schema: Any) -> Coercer:
         kinds = kinds_of(self._document, schema)
-        coercer = self.make(schema, depth)
+        coercer = self.make(schema)
         if "array" in kinds:
             return listed(coercer)
         return first(coercer) if kinds and "object" not in kinds else coercer
 
-    def _union(self, kinds: tuple[str, ...], schema: Any, depth: int) -> Coercer:
+    def _union(self, kinds: tuple[str, ...], schema: Any) -> Coercer:
         order = [k for k in ("array", "object", "integer", "number", "boolean", "string") if k in kinds]
-        coercers = [self._single(kind, schema, depth) for kind in order]
+        coercers = [self._single(kind, schema) for kind in order]
         valid = self._checker_of(schema)
 
         def coerce(value: Any) -> Any:
