@@ -143,11 +143,8 @@ class FakeHost:
 
     def answer(self, number: int, answer: Answer) -> None:
         """Answer a call, in a later turn of the loop."""
-        asyncio.get_running_loop().call_soon(self._done, number, answer)
-
-    def _done(self, number: int, answer: Answer) -> None:
         if number in self.calls:
-            self.calls.pop(number)[2](answer)
+            asyncio.get_running_loop().call_soon(self.calls.pop(number)[2], answer)
 
     def ok(self, value: Any = "ok", status: int = 200, **more: Any) -> None:
         """Answer the oldest call."""
