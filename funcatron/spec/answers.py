@@ -8,8 +8,8 @@ from typing import Any
 from funcatron.spec.body import point
 from funcatron.spec.compiler import Compiler
 from funcatron.spec.faults import Fault
+from funcatron.spec.jsontext import parse_bytes, parse_text
 from funcatron.spec.media import MediaRanges, category, parse
-from funcatron.spec.parameters import parse_json
 from funcatron.spec.validator import Checker
 
 
@@ -44,13 +44,12 @@ class _Response:
             return []
         checker = self._checkers[key]
         try:
-            text = body.decode(charset)
-            value = parse_json(text) if kind == "json" and text else (text if kind == "text" else None)
+            value = (parse_bytes(body, charset) if body else None) if kind == "json" else body.decode(charset)
         except (ValueError, LookupError) as err:
             return [Fault("body", f"cannot be read: {err}", f"cannot be read: {err}")]
         if value is None and self._nullable:
             return []
-        if checker.valid(value) or (kind == "text" and _valid_as_json(checker, text)):
+        if checker.valid(value) or (kind == "text" and _valid_as_json(checker, str(value))):
             return []
         return point(checker.faults(value))
 
@@ -58,7 +57,7 @@ class _Response:
 def _valid_as_json(checker: Checker, text: str) -> bool:
     """Numbers and booleans may be declared for text/plain as well."""
     try:
-        return checker.valid(parse_json(text))
+        return checker.valid(parse_text(text))
     except ValueError:
         return False
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Protocol
 
-import orjson
-
 from funcatron.spec.compiler import Compiler
 from funcatron.spec.faults import Fault
 from funcatron.spec.form import FormReader
+from funcatron.spec.jsontext import UTF8, parse_bytes
 from funcatron.spec.media import FORMS, MediaRanges, category, parse
-from funcatron.spec.parameters import MISSING, parse_json
+from funcatron.spec.parameters import MISSING
 from funcatron.spec.request import Arguments, Request
 from funcatron.spec.validator import Found, Missing
-
-_LONG_NUMBER = re.compile(rb"\d{19}")  # 64 bits may not hold it: orjson would make a float of it in silence
 
 
 class Reader(Protocol):
@@ -78,7 +74,6 @@ class Body:
 
 
 _NO_PARAMETERS: dict[str, str] = {}
-_UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 def _categories(key: str) -> tuple[str, ...]:
@@ -128,7 +123,7 @@ class JsonReader:
             self._absent(arguments, faults)
             return
         try:
-            value = _decode(body, parameters.get("charset"))
+            value = parse_bytes(body, parameters.get("charset"))
         except ValueError as err:
             faults.append(Fault("body", str(err), str(err)))
             return
@@ -139,7 +134,7 @@ class JsonReader:
         elif not self._checker.valid(value):
             faults.extend(point(self._checker.faults(value)))
         arguments.body = value
-        arguments.verbatim = parameters.get("charset", "utf-8").lower() in _UTF8
+        arguments.verbatim = parameters.get("charset", "utf-8").lower() in UTF8
 
     def _absent(self, arguments: Arguments, faults: list[Fault]) -> None:
         if self._default is not MISSING:
@@ -181,24 +176,6 @@ class RawReader:
         arguments.body_kind, arguments.body = "text", value
         if body and self._checker is not None and not self._checker.valid(value):
             faults.extend(point(self._checker.faults(value)))
-
-
-def _decode(body: bytes, charset: str | None) -> Any:
-    """Parse JSON; raises ValueError with a sentence. The last of duplicate keys counts, as in Python's json."""
-    if charset is not None and charset.lower() not in _UTF8:
-        try:
-            body = body.decode(charset).encode()
-        except (UnicodeError, LookupError) as err:
-            raise ValueError(f"the body is not {charset} text") from err
-    try:
-        if _LONG_NUMBER.search(body):
-            return parse_json(body.decode())
-        return orjson.loads(body)
-    except UnicodeDecodeError as err:
-        raise ValueError(f"the body is not UTF-8 text (byte {err.start})") from err
-    except ValueError as err:
-        text = "it is not UTF-8 text" if "UTF-8" in str(err) else str(err)
-        raise ValueError(f"the body is not JSON: {text}") from err
 
 
 def point(found: list[Found]) -> list[Fault]:

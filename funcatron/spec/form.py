@@ -9,10 +9,11 @@ from typing import Any
 from funcatron.spec import styles
 from funcatron.spec.compiler import Compiler
 from funcatron.spec.faults import Fault
+from funcatron.spec.jsontext import parse_text
 from funcatron.spec.media import FORMS
 from funcatron.spec.multipart import Malformed, Part, parse_multipart
 from funcatron.spec.names import sanitized
-from funcatron.spec.parameters import parse_json, parse_query
+from funcatron.spec.parameters import parse_query
 from funcatron.spec.request import Arguments, FilePart
 from funcatron.spec.validator import Missing, Path
 from funcatron.spec.values import kinds_of, properties_of
@@ -157,7 +158,7 @@ def _located(path: Path, what: str) -> Fault:
 
 def _parsed(text: str) -> Any:
     try:
-        return parse_json(text)
+        return parse_text(text)
     except ValueError as err:
         raise ValueError(f"is not JSON: {err}") from err
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import unquote
 from funcatron.spec import styles
 from funcatron.spec.compiler import Compiler
 from funcatron.spec.faults import Fault
+from funcatron.spec.jsontext import parse_text
 from funcatron.spec.names import sanitized
 from funcatron.spec.validator import Checker, Found
 from funcatron.spec.values import is_null, kinds_of, nullable, properties_of
@@ -251,24 +251,12 @@ _NOTHING: list[Found] = []
 def _json_reader(checker: Checker) -> Callable[[Any], tuple[Any, list[Found]]]:
     def read(raw: Any) -> tuple[Any, list[Found]]:
         try:
-            value = parse_json(raw)
+            value = parse_text(raw)
         except ValueError as err:
             return raw, [([], f"is not JSON: {err}")]
         return value, checker.faults(value)
 
     return read
-
-
-def parse_json(text: str) -> Any:
-    """Parse JSON of any depth and size of number that is safe; raises ValueError. NaN and infinities are not JSON."""
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not a JSON value")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError as err:
-        raise ValueError("is nested too deeply") from err
 
 
 def locate(where: str, found: list[Found]) -> list[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -49,6 +49,12 @@ class _Node:
         self.branches: list[tuple[_Segment, _Node]] = []
         self.tails: list[tuple[str, _Node]] = []  # parameters that take any number of segments
         self.methods: Methods = {}
+
+    def ends(self, segments: list[str], index: int) -> Iterable[int]:
+        """Return where a parameter that leads here, and takes segments from `index` on, may end: the longest first."""
+        if self.concrete or self.branches or self.tails:
+            return range(len(segments), index, -1)
+        return (len(segments),)
 
 
 class _Segment:
@@ -102,15 +108,12 @@ class Router:
         self._base = "" if base_path == "/" else base_path
         self._static: dict[str, Methods] = {}
         self._root = _Node()
-        self._templated = False
 
     def add(self, operation: Operation, types: Mapping[str, str]) -> None:
         """Add an operation; `types` are the types of its path parameters (`path`: any number of segments)."""
         template = operation.path
         if "{" not in template:
             self._static.setdefault(self._base + template, {})[operation.method] = operation
-        else:
-            self._templated = True
         node = self._root
         for text in template.split("/")[1:]:
             names = _TEMPLATE.findall(text)
@@ -147,15 +150,18 @@ class Router:
             operation = methods.get(method)
             if operation is not None:
                 return Match(operation, {})
+        segments = self._segments(path)
+        if segments is not None:
+            found = _find(self._root, segments, 0, method)
+            if found is not None:
+                return Match(found[0], dict(found[1]))
         return self._search(method, path)
 
     def _search(self, method: str, path: str) -> Match:
+        """Find what else the path may mean: HEAD by GET, OPTIONS, another method, a wrong slash."""
         allowed: dict[str, None] = {}
         head: Match | None = None
         for methods, params in self._candidates(path):
-            operation = methods.get(method)
-            if operation is not None:
-                return Match(operation, params)
             if method == "HEAD" and head is None and "GET" in methods:
                 head = Match(methods["GET"], params, head=True)
             allowed.update(dict.fromkeys(methods))
@@ -180,17 +186,22 @@ class Router:
 
     def _candidates(self, path: str) -> Iterator[tuple[Methods, PathParams]]:
         """Yield every set of methods that the path leads to, the most specific first."""
+        segments = self._segments(path)
+        if segments is not None:
+            yield from _walk(self._root, segments, 0, ())
+
+    def _segments(self, path: str) -> list[str] | None:
+        """Return the decoded segments after the base path; None where the path is not below it."""
         base = self._base
         if base and not (path.startswith(base) and path[len(base) : len(base) + 1] == "/"):
             decoded = _decoded_base(path, base)
             if decoded is None:
-                return
+                return None
             path, base = decoded, ""
         raw = path[len(base) :].split("/")
         if len(raw) < 2 or raw[0]:
-            return
-        segments = raw[1:] if "%" not in path else [unquote(segment) for segment in raw[1:]]
-        yield from _walk(self._root, segments, 0, ())
+            return None
+        return raw[1:] if "%" not in path else [unquote(segment) for segment in raw[1:]]
 
 
 def _decoded_base(path: str, base: str) -> str | None:
@@ -202,6 +213,36 @@ def _decoded_base(path: str, base: str) -> str | None:
     if len(raw) <= count + 1 or [unquote(part) for part in raw[: count + 1]] != base.split("/"):
         return None
     return "/" + "/".join(raw[count + 1 :])
+
+
+_Found = tuple["Operation", list[tuple[str, str]]]
+
+
+def _find(node: _Node, segments: list[str], index: int, method: str) -> _Found | None:
+    """Return the most specific operation with this method, without looking further."""
+    if index == len(segments):
+        operation = node.methods.get(method)
+        return None if operation is None else (operation, [])
+    segment = segments[index]
+    child = node.concrete.get(segment)
+    if child is not None:
+        found = _find(child, segments, index + 1, method)
+        if found is not None:
+            return found
+    for reader, branch in node.branches:
+        values = reader.read(segment)
+        if values is not None:
+            found = _find(branch, segments, index + 1, method)
+            if found is not None:
+                found[1].extend(zip(reader.names, values, strict=True))
+                return found
+    for name, child in node.tails:
+        for end in child.ends(segments, index):
+            found = _find(child, segments, end, method)
+            if found is not None:
+                found[1].append((name, "/".join(segments[index:end])))
+                return found
+    return None
 
 
 def _walk(
@@ -220,6 +261,5 @@ def _walk(
         if found is not None:
             yield from _walk(branch, segments, index + 1, (*values, *zip(reader.names, found, strict=True)))
     for name, child in node.tails:
-        leaf = not (child.concrete or child.branches or child.tails)
-        for end in (len(segments),) if leaf else range(len(segments), index, -1):
+        for end in child.ends(segments, index):
             yield from _walk(child, segments, end, (*values, (name, "/".join(segments[index:end]))))
