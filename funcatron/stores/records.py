@@ -115,4 +115,3 @@ class Event:
     what: str
     outcome: str
     detail: str = ""
-

@@ -62,7 +62,11 @@ class Registry:
     async def open(self) -> None:
         """Connect, and make the tables of a new database. Raises StoreError, also for tables of another version."""
         self._engine = _engine(self.url)
-        await self._run(_prepare)
+        try:
+            await self._run(_prepare)
+        except StoreError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -163,6 +167,9 @@ def _transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _apply(db: Connection, change: Change) -> Applied:
+    # changes come one after another: this row is their lock (SQLite locks the whole file by itself)
+    counter = select(tables.facts.c.value).where(tables.facts.c.name == "routes-version").with_for_update()
+    version: int = db.scalars(counter).one()
     saved = _save(db, change.save) if change.save is not None else None
     if change.remove is not None:
         db.execute(delete(tables.claims).where(tables.claims.c.name == change.remove))
@@ -174,7 +181,6 @@ def _apply(db: Connection, change: Change) -> Applied:
         db.execute(insert(tables.draining), [tables.draining_row(queue) for queue in change.drain])
     if change.events:
         db.execute(insert(tables.history), [tables.event_row(one) for one in change.events])
-    version: int = db.scalars(select(tables.facts.c.value).where(tables.facts.c.name == "routes-version")).one()
     if change.routes:
         version += 1
         _remember(db, "routes-version", version)
@@ -205,8 +211,9 @@ def _claim(db: Connection, deployment: Deployment) -> None:
 
 
 def _remember(db: Connection, name: str, value: Any) -> None:
-    db.execute(delete(tables.facts).where(tables.facts.c.name == name))
-    db.execute(insert(tables.facts), {"name": name, "value": value})
+    same = update(tables.facts).where(tables.facts.c.name == name)
+    if db.execute(same, {"value": value}).rowcount == 0:
+        db.execute(insert(tables.facts), {"name": name, "value": value})
 
 
 def _prepare(db: Connection) -> None:
@@ -245,8 +252,8 @@ def _engine(url: URL) -> Engine:
     except NoSuchModuleError as err:
         raise SettingsError(f"FUNCATRON_REGISTRY: no database driver is called {url.drivername}") from err
     except ModuleNotFoundError as err:
-        needs = f"the database driver {err.name} is not installed: pip install 'funcatron[postgresql]'"
-        raise SettingsError(needs) from err
+        hint = ": pip install 'funcatron[postgresql]'" if url.get_backend_name() == "postgresql" else ""
+        raise SettingsError(f"FUNCATRON_REGISTRY: the database driver {err.name} is not installed{hint}") from err
 
 
 def _sqlite(url: URL, options: Mapping[str, Any]) -> Engine:

@@ -1,21 +1,32 @@
-"""The Registry on a real SQLite file."""
+"""The Registry on a real SQLite file, and on PostgreSQL where `TEST_POSTGRESQL` names a database."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import os
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import create_engine, make_url, update
 
 from funcatron.errors import Conflict, SettingsError, StoreError
+from funcatron.stores import tables
 from funcatron.stores.records import BundleRecord, Deployment, Draining, Event, Version
 from funcatron.stores.registry import Change, Registry
 
+POSTGRESQL = os.environ.get("TEST_POSTGRESQL")
+"""URL of an empty PostgreSQL database that the suite may use as well."""
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/deep/registry.db"
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRESQL else [])])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/deep/registry.db"
+        return
+    yield POSTGRESQL
+    engine = create_engine(make_url(POSTGRESQL).set(drivername="postgresql+psycopg"))
+    tables.metadata.drop_all(engine)
+    engine.dispose()
 
 
 @pytest_asyncio.fixture
@@ -125,10 +136,7 @@ async def test_the_history_is_told_newest_first_and_by_name(registry):
 
 
 async def test_tables_of_another_version_are_refused(registry, url):
-    await registry.close()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
-        db.execute("UPDATE alembic_version SET version_num = '9999'")
-    db.close()
+    await registry._run(lambda db: db.execute(update(tables.migrations), {"version_num": "9999"}))
     with pytest.raises(StoreError, match="tables are of version 9999, this Funcatron needs 0001"):
         await Registry(url).open()
 
@@ -139,7 +147,7 @@ async def test_a_file_that_is_no_database_is_a_clear_error(tmp_path):
         await Registry(f"sqlite:///{tmp_path}/x.db").open()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuch://x/y", "postgresql://u@h/d"])
+@pytest.mark.parametrize("url", ["nonsense", "nosuch://x/y", "mysql://u@h/d"])
 async def test_a_database_that_cannot_be_used_says_why(url):
     with pytest.raises(SettingsError, match="database"):
         await Registry(url).open()
