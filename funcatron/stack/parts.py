@@ -93,4 +93,5 @@ def base_environment(folders: Folders) -> dict[str, str]:
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     kept.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     kept.setdefault("LANG", "C.UTF-8")
-    return {**kept, "HOME": str(folders.data), MARKER: str(folders.data)}
+    # setproctitle would write titles over the environment in /proc, and with it over the marker
+    return {**kept, "HOME": str(folders.data), "SPT_NOENV": "1", MARKER: str(folders.data)}

@@ -62,15 +62,15 @@ def environment(pid: int) -> dict[str, str]:
 def of_stack(data: Path) -> list[Process]:
     """Return every process that belongs to the stack in that data folder, but not the caller and its ancestors.
 
-    One belongs to it if its environment carries the marker (all but Func hosts do), if it is a Func host that talks
-    to a socket below the folder, or if it is a descendant of one that belongs to it.
+    One belongs to it if its environment carries the marker, if it is a Func host that talks to a socket below the
+    folder or an nginx that runs in the folder (neither keeps its environment), or if it is a descendant of such a one.
     """
     found: dict[int, Process] = {}
     for pid in pids():
         process = read(pid)
         if process is not None:
             found[pid] = process
-    members = {pid for pid in found if belongs(environment(pid), data)}
+    members = {pid for pid in found if belongs(environment(pid), data) or is_nginx(found[pid], data)}
     children: dict[int, list[int]] = {}
     for process in found.values():
         children.setdefault(process.parent, []).append(process.pid)
@@ -87,6 +87,16 @@ def of_stack(data: Path) -> list[Process]:
 def belongs(environ: dict[str, str], data: Path) -> bool:
     """Does an environment say that its process belongs to the stack in that data folder?"""
     return environ.get(MARKER) == str(data) or environ.get("FUNCATRON_SOCKET", "").startswith(f"{data}/")
+
+
+def is_nginx(process: Process, data: Path) -> bool:
+    """Is it nginx, which writes its title over its environment, and was it started in that data folder?"""
+    if not process.command.startswith("nginx: "):
+        return False
+    try:
+        return os.readlink(PROC / str(process.pid) / "cwd") == str(data)
+    except OSError:
+        return False
 
 
 def ancestors(pid: int, processes: dict[int, Process]) -> set[int]:

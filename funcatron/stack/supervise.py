@@ -5,11 +5,13 @@ Run as `python -m funcatron.stack.supervise CONFIG`, in the data folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import setproctitle
 from supervisor import events, supervisord  # type: ignore[import-untyped]  # it ships no types
@@ -23,12 +25,26 @@ NGINX_PID = Path("nginx/nginx.pid")
 
 
 def main() -> None:
-    """Run supervisord until it is told to stop."""
+    """Go to the background, into a session of our own, and run supervisord until it is told to stop."""
     config = sys.argv[1]
+    if os.fork():
+        os._exit(0)
+    os.setsid()
     setproctitle.setproctitle("funcatron supervisor")
     raise_open_files()
-    events.subscribe(events.Tick60Event, lambda _: rotate())
+    supervisord.Supervisor = Supervisor  # the one that its main makes
     supervisord.main(["--nodaemon", "--configuration", config])
+
+
+class Supervisor(supervisord.Supervisor):  # type: ignore[misc]  # it ships no types
+    """supervisord with what the stack needs besides."""
+
+    def runforever(self) -> None:
+        """Subscribe to its events (it forgets subscriptions made before it runs), and run."""
+        events.subscribe(events.Tick60Event, lambda _: rotate())
+        for kind in (events.ProcessStateExitedEvent, events.ProcessStateBackoffEvent):
+            events.subscribe(kind, end_group)
+        super().runforever()
 
 
 def raise_open_files() -> None:
@@ -38,6 +54,15 @@ def raise_open_files() -> None:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def end_group(event: Any) -> None:
+    """Ask what a part that has died leaves of its process group to end, as it is asked itself.
+
+    Workers of an nginx whose master was killed would keep the port, and no new master could start.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(event.process.pid, event.process.config.stopsignal)
 
 
 def rotate(limit: int = LOG_BYTES) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from funcatron.stack import processes
 from funcatron.stack.folders import Folders, StackError, write_private
@@ -80,19 +82,6 @@ class State:
         return self.state in {"FATAL", "UNKNOWN"}
 
 
-class UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-
-    def make_connection(self, host: object) -> http.client.HTTPConnection:
-        """Return a new connection for each call: a supervisor that was restarted meanwhile is met as well."""
-        _, self._extra_headers, _ = self.get_host_info(str(host))
-        return UnixConnection(self.path)
-
-
 class Supervisor:
     """Starts the supervisor of a data folder, and talks to it."""
 
@@ -116,34 +105,43 @@ class Supervisor:
         write_private(self.folders.supervisor_config, text)
 
     def start(self) -> None:
-        """Start supervisord in a session of its own and wait for its control socket."""
+        """Start supervisord, which goes to the background, and wait for its control socket."""
         self.folders.supervisor_socket.unlink(missing_ok=True)
-        with (self.folders.log / "supervisord.out").open("w") as output:
-            process = subprocess.Popen(
+        output = self.folders.log / "supervisord.out"
+        with output.open("w") as stream:
+            subprocess.run(
                 [sys.executable, "-P", "-m", "funcatron.stack.supervise", str(self.folders.supervisor_config)],
                 cwd=self.folders.data,
                 env=base_environment(self.folders),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=stream,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                check=False,
             )
-        answered = processes.wait_until(lambda: process.poll() is not None or self.running(), START_TIMEOUT)
-        if not answered or process.returncode is not None:
-            process.kill()
-            said = Path(output.name).read_text().strip()[-2000:]
-            raise StackError(f"the supervisor does not start; it said:\n{said}\n(log: {output.name})")
+        if not processes.wait_until(lambda: self.running() or not processes.of_stack(self.folders.data), START_TIMEOUT):
+            processes.end(processes.of_stack(self.folders.data))
+        if not self.running():
+            said = output.read_text().strip()[-2000:]
+            raise StackError(f"the supervisor does not start; it said:\n{said}\n(log: {output})")
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call one of supervisord's methods. Raises StackError when it cannot be reached or refuses."""
+        connection = UnixConnection(self.folders.supervisor_socket)
         try:
-            transport = UnixTransport(self.folders.supervisor_socket)
-            proxy = xmlrpc.client.ServerProxy(f"http://funcatron:{self.secret}@localhost", transport=transport)
-            return getattr(proxy, method)(*arguments)
+            password = base64.b64encode(f"funcatron:{self.secret}".encode()).decode()
+            headers = {"Content-Type": "text/xml", "Authorization": f"Basic {password}"}
+            connection.request("POST", "/RPC2", xmlrpc.client.dumps(arguments, method), headers)
+            response = connection.getresponse()
+            if response.status != http.HTTPStatus.OK:
+                raise StackError(f"the supervisor of {self.folders.data} answers with HTTP {response.status}")
+            (value,), _ = xmlrpc.client.loads(response.read())
         except xmlrpc.client.Fault as err:
             raise StackError(f"the supervisor refuses {method}{arguments}: {err.faultString}") from err
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as err:
+        except (OSError, http.client.HTTPException, ExpatError) as err:
             raise StackError(f"the supervisor of {self.folders.data} does not answer: {err}") from err
+        finally:
+            connection.close()
+        return value
 
     def running(self) -> bool:
         """Does it answer?"""
