@@ -41,7 +41,6 @@ QUICK = Plan(
     tail_seconds=2.0,
     body_rounds=1,
     body_seconds=1.0,
-    funcs=100,
     waiting=1000,
     starts=1,
     limit=90.0,

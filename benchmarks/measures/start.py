@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from benchmarks.figures import Figure, at_most, median
 from benchmarks.lab import Lab
@@ -31,14 +34,21 @@ def start(lab: Lab) -> list[Figure]:
     file = bundle(folder)
     sha = hashlib.sha256(file.read_bytes()).hexdigest()
     cold, warm = [], []
+    run(first_answer(file, sha, folder / "first"))  # also puts the host program there, once for all bundles
     for number in range(lab.plan.starts):
         home = folder / f"home-{number}"
-        cold.append(asyncio.run(first_answer(file, sha, home)))
-        warm.append(asyncio.run(first_answer(file, sha, home)))
+        cold.append(run(first_answer(file, sha, home)))
+        warm.append(run(first_answer(file, sha, home)))
     return [
         Figure("host start to first answer/cold", median(cold), "s", at_most(1.0), "bundle still packed"),
         Figure("host start to first answer/unpacked", median(warm), "s", at_most(0.15), "as every start but the first"),
     ]
+
+
+def run(work: Coroutine[Any, Any, float]) -> float:
+    """Run it on the kind of loop that the Runner has."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 async def first_answer(file: Path, sha: str, home: Path) -> float:

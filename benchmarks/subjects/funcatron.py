@@ -6,7 +6,7 @@ import contextlib
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from benchmarks.processes import BenchError, Process, free_port, until
 from benchmarks.procfs import family
 from benchmarks.subjects.base import Subject, answers
 from benchmarks.subjects.peers import GREET_QUERY
+from funcatron.bundles import build
 from funcatron.settings import Settings
-from funcatron.stack import Stack, frontend
+from funcatron.stack import Stack, frontend, readiness
 from funcatron.stack.folders import Folders
 
 SPEC = Path(__file__).parent.parent / "spec"
@@ -39,7 +40,8 @@ class Frontend:
         environment = frontend.environment(self.settings, self._password)
         log, command = self._folders.log, frontend.command(self._folders)
         self._process = Process("nginx", command, log, env=environment, cwd=self.settings.data)
-        self._process.wait_until(answers(f"{self.settings.frontend}/__ready", times=16))
+        ready = readiness.checks_of(self.settings, self._folders)["frontend"].ready
+        self._process.wait_until(lambda: all(ready() for _ in range(16)))  # ask often enough to meet all workers
 
     def stop(self) -> None:
         """End it. Idempotent."""
@@ -61,6 +63,7 @@ class FuncatronServers:
         self.folder = folder
         self.settings = private_settings(folder / "stack", routing="direct")
         self.stack = Stack(self.settings)
+        self._greet = f"{self.settings.frontend}/bench/greet?{GREET_QUERY}"
         self._firehose: Frontend | None = None
         self._running = False
 
@@ -93,9 +96,8 @@ class FuncatronServers:
         """Deploy a bundle by the original's calls; returns its SHA once it serves."""
         sha = str(self.admin("add_func", file.read_bytes())["sha"])
         self.admin("enable", json.dumps({"sha": sha, "props": {}}).encode())
-        greet = f"{self.settings.frontend}/bench/greet?{GREET_QUERY}"
-        if not until(answers(greet), 30):
-            raise BenchError(f"the bench's bundle does not serve: {self.stack.tail('runner-1')}")
+        if not until(answers(self._greet), 30):
+            raise BenchError(f"the bench's bundle does not serve:\n{self.stack.tail('runner-1')}")
         return sha
 
     def admin(self, call: str, body: bytes | None = None) -> dict[str, Any]:
@@ -109,6 +111,20 @@ class FuncatronServers:
                 return found
         except urllib.error.HTTPError as err:
             raise BenchError(f"the admin API answers {call} with {err.code}: {err.read().decode()}") from err
+
+    def restart(self, *parts: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Stop parts, the last named first, do something, start them, and wait until requests are served."""
+        supervisor = self.stack.supervisor
+        for part in reversed(parts):
+            supervisor.stop_part(part)
+        meanwhile()
+        checks = readiness.checks_of(self.settings, self.stack.folders)
+        for part in parts:
+            supervisor.start_part(part)
+            if part in checks and not until(checks[part].ready, 60):
+                raise BenchError(f"{part} is not ready again:\n{self.stack.tail(part)}")
+        if not until(answers(self._greet), 30):
+            raise BenchError(f"no request is served after a restart:\n{self.stack.tail(parts[-1])}")
 
     def pid(self, part: str) -> int:
         """The process id of one of the stack's parts."""
@@ -159,6 +175,4 @@ class Funcatron(Subject):
 
 def bundle(folder: Path) -> Path:
     """Build the bench's bundle, a PEX."""
-    from funcatron.bundles import build
-
     return build(SPEC, folder / "bench.pex")
