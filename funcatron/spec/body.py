@@ -19,6 +19,8 @@ from funcatron.spec.validator import Found, Missing
 class Reader(Protocol):
     """Reads bodies of one media type into the arguments; adds faults."""
 
+    arguments: frozenset[str]
+
     def read(
         self, body: bytes, media_type: str, parameters: Mapping[str, str], arguments: Arguments, faults: list[Fault]
     ) -> None: ...
@@ -42,6 +44,7 @@ class Body:
         self.name = name
         self._ranges = MediaRanges(content)
         self._declared = declared
+        self._only_fields = by_name and all(category(parse(key)[0]) in ("urlencoded", "multipart") for key in content)
         self._first = parse(next(iter(content)))[0] if content else "application/octet-stream"
         self._readers: dict[tuple[str, str], Reader] = {}
         if declared:
@@ -52,6 +55,14 @@ class Body:
                     self._readers[key, kind] = _reader(
                         compiler, media, kind, at, required=required, by_name=by_name, strict=strict
                     )
+
+    @property
+    def arguments(self) -> frozenset[str]:
+        """The arguments that bodies can supply: the body itself, or the fields of a 2.0 form; and files."""
+        if not self._declared:
+            return frozenset()
+        own: frozenset[str] = frozenset() if self._only_fields else frozenset((self.name,))
+        return own.union(*(reader.arguments for reader in self._readers.values()))
 
     def read(self, request: Request, arguments: Arguments, faults: list[Fault]) -> bool:
         """Put the body into `arguments`. Returns False, with a fault, where the media type is not accepted."""
@@ -103,6 +114,8 @@ def _reader(
 class JsonReader:
     """JSON bodies, checked by their schema."""
 
+    arguments: frozenset[str] = frozenset()
+
     def __init__(self, compiler: Compiler, schema: Any, is_nullable: bool, where: str, *, required: bool) -> None:
         node = compiler.document.follow(schema)
         self._default = node.get("default", MISSING) if isinstance(node, dict) else MISSING
@@ -151,6 +164,8 @@ _EMPTY = Fault("body", "Request body must not be empty", "Request body must not 
 class RawReader:
     """Everything else passes as it is; text is decoded, and checked where its schema declares a string."""
 
+    arguments: frozenset[str] = frozenset()
+
     def __init__(self, compiler: Compiler, schema: Any, where: str, *, text: bool, required: bool) -> None:
         self._text = text
         self._required = required
@@ -174,6 +189,7 @@ class RawReader:
             faults.append(Fault("body", what, what))
             return
         arguments.body_kind, arguments.body = "text", value
+        arguments.verbatim = charset.lower() in UTF8
         if body and self._checker is not None and not self._checker.valid(value):
             faults.extend(point(self._checker.faults(value)))
 

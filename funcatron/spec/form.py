@@ -40,6 +40,8 @@ class FormReader:
             for name, member in properties_of(document, schema).items()
         }
         more = node.get("additionalProperties")
+        self.arguments = frozenset(sanitized(name) for name, field in self._fields.items() if by_name or field.file)
+        """The arguments that this form can supply beside the body."""
         self._coerce_more = compiler.coercer(more) if isinstance(more, dict) else None
 
     def read(

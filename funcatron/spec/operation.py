@@ -53,6 +53,9 @@ class Operation:
         placed = frozenset(p.argument for p in used if p.place in ("path", "query"))
         self.explicit: frozenset[str] = frozenset(p.argument for p in used if p.place in ("header", "cookie")) - placed
         """Arguments from headers and cookies: for Funcs that name them, not for a Func's `**kwargs`."""
+        self.arguments: frozenset[str] = frozenset(p.argument for p in used) | body.arguments
+        """Every argument that a request can supply; a Func that requires another one can never be called."""
+        self.body_name: str = body.name
         self._body = body
         self._answers = answers
         self._security = security

@@ -59,7 +59,7 @@ class Arguments:
     """What the Func is called with.
 
     `params` by argument name; `body` under `body_name` unless `body_kind` is `none`. `verbatim` says that `body` is
-    just what the raw bytes mean as UTF-8 JSON, so that whoever has these bytes need not be sent the value again.
+    just what the raw bytes mean as UTF-8 JSON or text: whoever has these bytes need not be sent the value again.
     """
 
     __slots__ = ("body", "body_kind", "body_name", "files", "params", "verbatim")

@@ -210,3 +210,19 @@ def test_undeclared_members_may_have_a_type(operation3: MakeOperation, bind: Bin
     operation = operation3(method="post", requestBody=form({}, additionalProperties={"type": "integer"}))
     assert bind(operation, body=b"a=1&b=2", type=URLENCODED).body == {"a": 1, "b": 2}
     assert faults(operation, body=b"a=x", type=URLENCODED)[0]["where"] == "form.a"
+
+
+def test_the_arguments_of_an_operation_are_known(operation3: MakeOperation, operation2: MakeOperation) -> None:
+    three = operation3(
+        method="post",
+        parameters=[{"name": "$q", "in": "query", "schema": {"type": "string"}}],
+        requestBody={**form({"t": {"type": "integer"}, "f": FILE}, MULTIPART), "x-body-name": "data"},
+    )
+    assert (three.arguments, three.body_name) == ({"q", "data", "f"}, "data")
+    two = operation2(
+        method="post",
+        consumes=[URLENCODED],
+        parameters=[{"name": "a", "in": "formData", "type": "integer"}],
+    )
+    assert two.arguments == {"a"}
+    assert operation3().arguments == frozenset()
