@@ -117,7 +117,8 @@ find_python() {
 }
 
 make_environment() {
-    if ! "$VENV/bin/python" -c '' >/dev/null 2>&1; then
+    # an environment that was made elsewhere has programs that start with the wrong path
+    if ! "$VENV/bin/python" -c '' >/dev/null 2>&1 || [ "$(cat "$VENV/.funcatron-home" 2>/dev/null)" != "$home" ]; then
         python=$(find_python)
         say "making the virtual environment $VENV with $python"
         "$python" -m venv --clear "$VENV" || fail "$python cannot make a virtual environment"
@@ -129,7 +130,8 @@ make_environment() {
 
 # A stamp for each set of extras holds what it depends on: the package's metadata, this script, and where the checkout is.
 stamp="$VENV/.funcatron-$(printf %s "$extras" | tr , -)"
-state=$(pwd; cat setup.cfg pyproject.toml scripts/setup.sh | cksum)
+home=$(pwd)
+state=$(printf '%s ' "$home"; cat setup.cfg pyproject.toml scripts/setup.sh | cksum)
 
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$state" ] && "$VENV/bin/python" -c '' >/dev/null 2>&1; then
     if ! command -v dpkg-query >/dev/null 2>&1; then exit 0; fi
@@ -146,5 +148,7 @@ else
     check_programs
 fi
 make_environment
+printf '%s' "$home" >"$VENV/.funcatron-home"
 printf '%s' "$state" >"$stamp"
+printf '%s' "$state" >"$VENV/.funcatron-stack"
 say "setup is complete"

@@ -47,6 +47,7 @@ def bundle(
     file: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle.", show_default="FOLDER.pex")] = None,
     python: Annotated[str | None, typer.Option(help="Interpreter to build for.")] = None,
     platform: Annotated[list[str] | None, typer.Option(help="Foreign platform to build for, as pex names it.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what pex says.")] = False,
 ) -> None:
     """Build a Func bundle: code, libraries (requirements.txt) and spec become one PEX.
 
@@ -58,9 +59,16 @@ def bundle(
     """
     from funcatron import bundles
 
+    lines: list[str] = []
     made = bundles.build(
-        folder, file or Path(f"{folder.resolve().name}.pex"), output.say, python=python, platforms=platform or ()
+        folder,
+        file or Path(f"{folder.resolve().name}.pex"),
+        output.say if verbose else lines.append,
+        python=python,
+        platforms=platform or (),
     )
+    if lines:
+        output.say(lines[-1])
     output.say(f"deploy it with: funcatron deploy {made}")
 
 
@@ -249,7 +257,7 @@ def disable(context: typer.Context, name: Deployed) -> None:
     """
     with client(context) as tron:
         found = tron.deployment(name)
-        tron.disable(found["sha"])
+        tron._call("POST", "/api/v1/disable", json={"sha": found["sha"]})  # the original's call; v2 has none
     output.say(f"{found['name']} (SHA {found['sha'][:8]}) is disabled")
 
 
