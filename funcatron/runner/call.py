@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from funcatron.brokers.base import Delivery
+from funcatron.brokers.base import Delivery, Properties
+from funcatron.errors import HostError
+from funcatron.message import ServiceMessage
 from funcatron.runner import retry
 
 if TYPE_CHECKING:
@@ -24,9 +26,11 @@ class Call:
         "_service",
         "attempt",
         "context",
+        "correlation_id",
         "deadline",
         "delivery",
         "frame",
+        "lane",
         "limit",
         "method",
         "number",
@@ -43,11 +47,12 @@ class Call:
         "tries",
     )
 
-    def __init__(
-        self, service: Service | None, delivery: Delivery, method: str, request_id: str, reply_to: str | None
-    ) -> None:
+    def __init__(self, service: Service | None, delivery: Delivery, message: ServiceMessage, props: Properties) -> None:
         self._service, self.delivery = service, delivery
-        self.method, self.request_id, self.reply_to = method, request_id, reply_to
+        self.method = message.method
+        self.request_id = message.request_id or props.correlation_id or ""
+        self.reply_to = props.reply_to or message.reply_to
+        self.correlation_id = props.correlation_id or self.request_id
         self.operation: Operation | None = None
         self.deadline = 0.0  # wall clock, s
         self.limit = ""  # whose limit the deadline is, unless the Func's own
@@ -56,6 +61,7 @@ class Call:
         self.context: dict[str, Any] = {}
         self.payload: bytes = b""
         self.rejection: BadRequest | None = None  # to be answered once the caller is authorized
+        self.lane = 0  # so many of its Operation at once in a host; 0: as many as it has slots
         self.seat: Seat | None = None
         self.number = 0  # at the host
         self.tries = 0  # at hosts
@@ -71,10 +77,15 @@ class Call:
         self.tries += 1
         self.started = time.monotonic()
         self.frame["context"] = self.context  # the host takes it out
-        if self.rejection is None:
-            self.number = host.call(self.frame, self.payload, self.done)
-        else:
-            self.number = host.authorize(self.frame, self.done)
+        try:
+            if self.rejection is None:
+                self.number = host.call(self.frame, self.payload, self.done)
+            else:
+                self.number = host.authorize(self.frame, self.done)
+        except HostError as err:  # larger than a frame may be
+            assert self._service is not None
+            self._service.pool.release(self)
+            self._service.unsendable(self, err)
 
     def done(self, answer: Answer | None) -> None:
         """The host has answered (None: it died)."""
@@ -113,6 +124,11 @@ class Call:
         """No host can take it."""
         assert self._service is not None
         self._service.no_host(self, why)
+
+    @property
+    def operation_id(self) -> str:
+        """The Operation's id, once it is known."""
+        return self.operation.id if self.operation is not None else ""
 
     @property
     def may_repeat(self) -> bool:

@@ -50,6 +50,7 @@ class Funcs:
         before = self.serving.get(deployment.queue)  # it may have changed meanwhile
         self.serving[deployment.queue] = func
         if before is not None:
+            await before.stop_taking()
             self._spawn(self._end(before))
         log.info("serving", extra={"sha": deployment.sha, "queue": deployment.queue, "operations": operations})
         return operations

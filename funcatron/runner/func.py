@@ -196,22 +196,19 @@ class Func:
 
     def report(self) -> dict[str, Any]:
         """Return what stands in a `heartbeat` of it."""
-        hosts = [seat.host for seat in self.pool.seats if seat.host is not None] if self.pool is not None else []
-        crashes = self.pool.crashes if self.pool is not None else self._failures
         state = "serving" if self.state in ("asleep", "waking", "awake") else self.state
         if self.pool is not None and self.pool.state() == "crashing":
             state = "crashing"
-        return {
-            "sha": self.deployment.sha,
-            "queue": self.deployment.queue,
-            "state": state,
-            "awake": self.state == "awake",
-            "in-flight": self.in_flight(),
-            "slots": self._prefetch,
-            "deaths": crashes.total,
-            "hosts": [{"pid": host.pid, "rss-bytes": host.rss(), "cpu-seconds": host.cpu()} for host in hosts],
-            "stats": self.stats.report(),
-        }
+        facts: dict[str, Any] = {"sha": self.deployment.sha, "queue": self.deployment.queue, "state": state}
+        if self.pool is not None:
+            hosts = [seat.host for seat in self.pool.seats if seat.host is not None]
+            facts["in-flight"] = self.in_flight()
+            facts["slots"] = self._prefetch
+            facts["deaths"] = self.pool.crashes.total
+            facts["hosts"] = [{"pid": one.pid, "rss-bytes": one.rss(), "cpu-seconds": one.cpu()} for one in hosts]
+        if self.stats.received:
+            facts["stats"] = self.stats.report()
+        return facts
 
     # ------------------------------------------------------------------ messages
 
@@ -247,6 +244,9 @@ class Func:
     def _abandon(self, call: Call) -> None:
         """The Runner ends before the call does."""
         self.tools.deadlines.discard(call)
+        if call.orphan:  # the broker has its message already
+            call.settled = True
+            return
         if call.may_repeat:
             self.settler.again(call)
             return
@@ -297,8 +297,6 @@ class Func:
         )
         self.state = "awake"
         self._tune()
-        if loaded.smallest:
-            self.pool.ensure()
 
     def _woken(self, task: asyncio.Task[None]) -> None:
         self._waking = None
@@ -325,11 +323,11 @@ class Func:
             except BadMessage as err:
                 self.settler.undecodable(delivery, err)
                 continue
-            request_id = message.request_id or props.correlation_id or ""
-            call = Call(None, delivery, message.method, request_id, props.reply_to or message.reply_to)
+            call = Call(None, delivery, message, props)
             call.attempt = attempt_of(props.headers)
             detail = "The Func cannot be loaded here; the Runner's log says why."
-            self.settler.fail(call, failure(503, request_id, detail, headers=(("Retry-After", "5"),)), "not-loaded")
+            result = failure(503, call.request_id, detail, headers=(("Retry-After", "5"),))
+            self.settler.fail(call, result, "not-loaded")
 
     def _sleep(self) -> None:
         self.service = self.pool = self.loaded = None

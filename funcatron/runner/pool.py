@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from funcatron.errors import FuncatronError
 from funcatron.hosts import Host
+from funcatron.hosts.process import describe_exit
 from funcatron.runner.capacity import Capacity
 from funcatron.runner.crashes import WINDOW, Crashes
 
@@ -32,11 +33,12 @@ Launch = Callable[[OnExit], Awaitable[Host]]
 class Seat:
     """One host and what runs in it."""
 
-    __slots__ = ("calls", "cpu", "gone", "host", "idle_since", "leaving", "since", "stopping")
+    __slots__ = ("calls", "cpu", "gone", "host", "idle_since", "lanes", "leaving", "since", "stopping")
 
     def __init__(self, now: float) -> None:
         self.host: Host | None = None
         self.calls: set[Call] = set()
+        self.lanes: Counter[str] = Counter()  # calls of Operations that have a limit of their own
         self.since = self.idle_since = now
         self.leaving = False  # takes no new calls
         self.stopping = False  # was told to end: its exit is no crash
@@ -79,14 +81,12 @@ class Pool:
         """Run the call on the least busy host, or as soon as one is there."""
         best, least = None, self.slots
         for seat in self.seats:
-            if not seat.leaving and len(seat.calls) < least:
+            if len(seat.calls) < least and (not call.lane or seat.lanes[call.operation_id] < call.lane):
                 best, least = seat, len(seat.calls)
         if best is None:
             self._wait(call)
-            return
-        call.seat = best
-        best.calls.add(call)
-        call.run(best)
+        else:
+            self._give(best, call)
 
     def release(self, call: Call) -> None:
         """The call's host has yielded: its slot is free."""
@@ -95,6 +95,8 @@ class Pool:
             return
         call.seat = None
         seat.calls.discard(call)
+        if call.lane:
+            seat.lanes[call.operation_id] -= 1
         if seat.leaving:
             self._end_if_done(seat)
         elif self.waiting:
@@ -156,6 +158,7 @@ class Pool:
     def ensure(self) -> None:
         """See to it that a host is being started."""
         if not self.closed and self._start is None:
+            # one at a time: whoever still waits when it is there has another started, if that pays (see `tick`)
             self._start = asyncio.get_running_loop().create_task(self._start_one(extra=False))
             self._start.add_done_callback(self._started)
 
@@ -174,6 +177,8 @@ class Pool:
                 log.info("stopping an idle host", extra={**self._label, "pid": _pid(seat)})
                 self._retire(seat)
                 self._end_if_done(seat)
+        if len(self.seats) < self.smallest:
+            self.ensure()
         if self.crashes.total and self.seats and all(now - seat.since > WINDOW for seat in self.seats):
             self.crashes.recovered()
         full = bool(self.seats) and all(len(seat.calls) >= self.slots for seat in self.seats)
@@ -243,13 +248,23 @@ class Pool:
         if not self.seats:
             self.ensure()
 
+    def _give(self, seat: Seat, call: Call) -> None:
+        call.seat = seat
+        seat.calls.add(call)
+        if call.lane:
+            seat.lanes[call.operation_id] += 1
+        call.run(seat)
+
     def _next(self, seat: Seat) -> None:
-        while self.waiting and len(seat.calls) < self.slots:
+        """Give the seat what waits, in its order; a call whose Operation has all that it may have is passed over."""
+        passed: list[Call] = []
+        while self.waiting and len(seat.calls) < self.slots and not seat.leaving:
             call = self.waiting.popleft()
-            if not call.settled:
-                call.seat = seat
-                seat.calls.add(call)
-                call.run(seat)
+            if call.lane and seat.lanes[call.operation_id] >= call.lane:
+                passed.append(call)
+            elif not call.settled:
+                self._give(seat, call)
+        self.waiting.extendleft(reversed(passed))
 
     async def _start_one(self, *, extra: bool) -> None:
         pause = self.crashes.retry_at - time.monotonic()
@@ -272,9 +287,7 @@ class Pool:
         seat = Seat(time.monotonic())
 
         def on_exit(host: Host, code: int | None) -> None:
-            if not seat.stopping:
-                log.error("a host died", extra={**self._label, "pid": host.pid, "exit-code": code})
-            self.lost(seat, "it died" if code is None else f"it ended with code {code}")
+            self.lost(seat, "it died" if code is None else f"it {describe_exit(code)}")
 
         try:
             async with self._capacity.starts:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from funcatron.brokers.base import Delivery
-from funcatron.errors import BadMessage
+from funcatron.errors import BadMessage, HostError
 from funcatron.message import ServiceMessage
 from funcatron.runner import outcome, retry
 from funcatron.runner.call import Call
@@ -69,8 +69,7 @@ class Service:
             if deadline <= now:
                 self._discard(delivery)
                 return
-        request_id = message.request_id or props.correlation_id or ""
-        call = Call(self, delivery, message.method, request_id, props.reply_to or message.reply_to)
+        call = Call(self, delivery, message, props)
         if ATTEMPT in headers:
             call.attempt = retry.attempt_of(headers)
         if delivery.redelivered:
@@ -96,6 +95,8 @@ class Service:
         if deadline is not None and deadline < call.deadline:
             call.deadline = deadline
             call.limit = "the request's deadline"
+        if operation.concurrency is not None and operation.concurrency < self.pool.slots:
+            call.lane = operation.concurrency
         if self._prepare(call, message, operation, match.path_params):
             self.deadlines.add(call)
             self.pool.submit(call)
@@ -207,8 +208,10 @@ class Service:
                 if operation.validate_responses == "strict":
                     settler.fail(call, failure(500, call.request_id, "The answer does not follow the spec."), "failed")
                     return
-        if result.status >= 500 and call.reply_to is None:
+        if call.reply_to is None and result.status >= 500:
             settler.fail(call, result, f"status-{result.status}")
+        elif call.reply_to is None and result.status in (401, 403) and "security" in call.frame:
+            settler.bury(call, f"status-{result.status}")
         else:
             settler.reply(call, result)
 
@@ -225,6 +228,11 @@ class Service:
         log.warning("no host can take a call: %s", why, extra=self.settler.about(call))
         detail = "The hosts of this Func end again and again; its log says why."
         self.settler.fail(call, failure(502, call.request_id, detail, headers=(("Retry-After", "5"),)), "no-host")
+
+    def unsendable(self, call: Call, err: HostError) -> None:
+        """The request does not fit into a frame."""
+        self.deadlines.discard(call)
+        self.settler.reject(call, failure(413, call.request_id, f"The request is too large for a Func: {err}."))
 
     def timed_out(self, call: Call) -> None:
         """The call's deadline has passed."""

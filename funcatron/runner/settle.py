@@ -53,7 +53,8 @@ class Settler:
             elif result.status in (204, 304):
                 result = outcome.proper(result)
             operation = call.operation
-            self.send(call.reply_to, call.request_id, None if operation is None else operation.id, result)
+            name = None if operation is None else operation.id
+            self.send(call.reply_to, call.correlation_id, call.request_id, name, result)
         call.delivery.ack()
 
     def reject(self, call: Call, result: Outcome) -> None:
@@ -115,11 +116,11 @@ class Settler:
         extra = {"sha": self.identity.sha, "request-id": request_id}
         log.warning("a message cannot be decoded: %s", err, extra=extra)
         if reply_to and request_id:
-            self.send(reply_to, request_id, None, failure(400, request_id, str(err)))
+            self.send(reply_to, request_id, request_id, None, failure(400, request_id, str(err)))
         self.stats.dead_lettered += 1
         self.outbox.dead_letter(delivery, f"undecodable: {err}", sha=self.identity.sha, queue=self.identity.queue)
 
-    def send(self, reply_to: str, request_id: str, operation: str | None, result: Outcome) -> None:
+    def send(self, reply_to: str, correlation_id: str, request_id: str, operation: str | None, result: Outcome) -> None:
         """Publish an answer."""
         if len(result.body) > outcome.LARGEST_BODY:
             text = f"The answer has {len(result.body)} bytes; the limit is {outcome.LARGEST_BODY}."
@@ -136,7 +137,7 @@ class Settler:
         )
         self.stats.answered[result.status // 100] += 1
         try:
-            self._publish(Outgoing(body, reply_to, "", ANSWER_HEADERS, None, request_id))
+            self._publish(Outgoing(body, reply_to, "", ANSWER_HEADERS, None, correlation_id))
         except BrokerAway:  # the broker delivers the message again, to whoever is there
             log.info("the broker is away: an answer cannot go out", extra={"request-id": request_id})
 
