@@ -59,6 +59,9 @@ class RabbitmqNode:
             f"default_pass = {self.password}",
             "loopback_users = none",
             "collect_statistics_interval = 500",
+            "management.sample_retention_policies.global.minute = 1",
+            "management.sample_retention_policies.basic.minute = 1",
+            "management.sample_retention_policies.detailed.10 = 1",
             "vm_memory_high_watermark.relative = 0.4",
             "disk_free_limit.absolute = 50MB",
             "log.console = false",
@@ -149,15 +152,28 @@ class RabbitmqNode:
         os.killpg(server.pid, how)  # the script and the Erlang machine under it
         try:
             server.wait(30)
-        except subprocess.TimeoutExpired:
+            _wait_for_group(server.pid, 30)
+        except (subprocess.TimeoutExpired, TimeoutError):
             os.killpg(server.pid, signal.SIGKILL)
             server.wait(10)
+            _wait_for_group(server.pid, 10)
 
     def __enter__(self) -> RabbitmqNode:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+def _wait_for_group(group: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    raise TimeoutError(f"process group {group} is still there after {seconds:g} s")
 
 
 def _wait_for_port(port: int, seconds: float, process: subprocess.Popen[bytes]) -> None:

@@ -60,13 +60,13 @@ class HubQueue:
         self.schedule()
 
     def give_back(self, stored: Stored) -> None:
-        """Put a taken message back to where it stood."""
+        """Put a taken message back to where it stood. As a new object: who still holds the old one can do nothing."""
         self.unacked.discard(stored)
-        stored.redelivered = True
+        again = Stored(stored.message, stored.position, stored.expires, redelivered=True)
         at = 0
-        while at < len(self.ready) and self.ready[at].position < stored.position:
+        while at < len(self.ready) and self.ready[at].position < again.position:
             at += 1
-        self.ready.insert(at, stored)
+        self.ready.insert(at, again)
         self.schedule()
 
     def settle(self, stored: Stored) -> None:

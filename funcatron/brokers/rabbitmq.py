@@ -117,13 +117,14 @@ class RabbitmqBroker(Broker, Forwarding):
         try:
             async with asyncio.timeout(p.timeout + len(self._subscriptions) * 0.1):
                 await self._topology.restore(link)
-                for subscription in list(self._subscriptions):
-                    await self._restart(link, subscription)
+                await asyncio.gather(*(self._restart(link, it) for it in self._subscriptions if not it.cancelled))
         except BaseException as err:
             link.adapter.abort()
             if isinstance(err, TimeoutError):
                 raise BrokerAway("the broker did not answer in time") from err
             raise
+        if not link.adapter.is_open:
+            raise BrokerAway("the connection was lost again")
         self._link = link
         return link
 
@@ -131,7 +132,7 @@ class RabbitmqBroker(Broker, Forwarding):
         try:
             await subscription.attach(link)
         except BrokerAway:
-            raise
+            return  # so is the link, and the next one starts it
         except BrokerError as err:
             self._lost(subscription, err)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from funcatron.brokers.amqp import properties
@@ -113,6 +114,7 @@ class DeliveryChannel:
         "number",
         "open",
         "pika",
+        "starting",
         "tags",
         "takers",
     )
@@ -122,6 +124,7 @@ class DeliveryChannel:
         self.number: int = pika.channel_number
         self.pika = pika  # pika's channel
         self.open = True
+        self.starting = asyncio.Lock()  # held while a consumer is being started
         self.tags = Tags(self.number)
         self.takers: dict[bytes, Taker] = {}
         self._chunks: list[bytes] = []

@@ -52,7 +52,7 @@ class Subscription(Consumer):
 
     def _on_end(self, reason: Exception) -> None:
         self.attached = None
-        if not self.cancelled:
+        if not self.cancelled and not isinstance(reason, BrokerAway):  # the next connection starts it otherwise
             self._lost(self, reason)
 
     async def cancel(self) -> None:

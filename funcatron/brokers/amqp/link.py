@@ -203,23 +203,24 @@ class Link:
         deleted, or its channel closed."""
         async with self._attach_lock:
             channel = await self._delivery_channel()
-            if channel.takers:  # a queue that is missing would close the channel for all of them
-                await self.call(lambda control, done: control.queue_declare(queue, passive=True, callback=done))
+            shared = bool(channel.takers)
             attached = Attached(channel, f"f{next(self._tags)}")
             channel.takers[attached.tag.encode()] = taker
             self._attached[attached.tag] = attached
-            pika = channel.pika
-            try:
+        pika = channel.pika
+        try:
+            if shared:  # a queue that is missing would close the channel for all of them
+                await self.call(lambda control, done: control.queue_declare(queue, passive=True, callback=done))
+            async with channel.starting:  # the prefetch is that of the consumers that start after it
                 await self.rpc(pika, lambda done: pika.basic_qos(prefetch_count=prefetch, callback=done))
                 await self.rpc(
-                    pika,
-                    lambda done: pika.basic_consume(queue, _never, consumer_tag=attached.tag, callback=done),
+                    pika, lambda done: pika.basic_consume(queue, _never, consumer_tag=attached.tag, callback=done)
                 )
-            except BaseException:
-                self._drop(attached)
-                raise
-            attached.gone = gone
-            return attached
+        except BaseException:
+            self._drop(attached)
+            raise
+        attached.gone = gone
+        return attached
 
     async def detach(self, attached: Attached) -> None:
         """End a consumer; what it holds may still be settled. Idempotent."""

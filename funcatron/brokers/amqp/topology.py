@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from funcatron.brokers.amqp.link import Link
 from funcatron.brokers.base import Exchange, Queue
+
+Done = Callable[[Any], None] | None  # None: do not wait for the reply
 
 
 class Topology:
@@ -18,33 +21,19 @@ class Topology:
 
     async def queue(self, link: Link, queue: Queue) -> None:
         """Declare a queue and keep it in mind."""
-        await link.call(
-            lambda channel, done: channel.queue_declare(
-                queue.name,
-                durable=queue.durable,
-                exclusive=queue.exclusive,
-                auto_delete=queue.auto_delete,
-                callback=done,
-            )
-        )
+        await link.call(lambda channel, done: _queue(channel, queue, done))
         self._queues[queue.name] = queue
 
     async def exchange(self, link: Link, exchange: Exchange) -> None:
         """Declare a durable exchange and keep it in mind."""
-        arguments: dict[str, Any] = {"alternate-exchange": exchange.alternate} if exchange.alternate else {}
-        await link.call(
-            lambda channel, done: channel.exchange_declare(
-                exchange.name, exchange_type=exchange.kind, durable=True, arguments=arguments, callback=done
-            )
-        )
+        await link.call(lambda channel, done: _exchange(channel, exchange, done))
         self._exchanges[exchange.name] = exchange
 
-    async def bind(self, link: Link, queue: str, exchange: str, routing_key: str) -> None:
-        """Bind a queue and keep it in mind."""
-        await link.call(
-            lambda channel, done: channel.queue_bind(queue, exchange, routing_key=routing_key, callback=done)
-        )
-        self._bindings[queue, exchange, routing_key] = None
+    async def bind(self, link: Link, *binding: str) -> None:
+        """Bind a queue to an exchange by a key, and keep it in mind."""
+        queue, exchange, key = binding
+        await link.call(lambda channel, done: _bind(channel, queue, exchange, key, done))
+        self._bindings[queue, exchange, key] = None
 
     def forget(self, queue: str) -> None:
         """The queue was deleted on purpose."""
@@ -53,10 +42,32 @@ class Topology:
             del self._bindings[binding]
 
     async def restore(self, link: Link) -> None:
-        """Declare all of it again."""
-        for exchange in list(self._exchanges.values()):
-            await self.exchange(link, exchange)
-        for queue in list(self._queues.values()):
-            await self.queue(link, queue)
-        for binding in list(self._bindings):
-            await self.bind(link, *binding)
+        """Declare all of it again, without waiting for each reply: a thousand queues take one round trip. Raises
+        BrokerError for the first that is refused."""
+        await link.call(self._restore)
+
+    def _restore(self, channel: Any, done: Done) -> None:
+        for exchange in self._exchanges.values():
+            _exchange(channel, exchange, None)
+        for queue in self._queues.values():
+            _queue(channel, queue, None)
+        for binding in self._bindings:
+            _bind(channel, *binding, None)
+        channel.basic_qos(prefetch_count=0, callback=done)  # changes nothing; its reply comes when all else is done
+
+
+def _queue(channel: Any, queue: Queue, done: Done) -> None:
+    channel.queue_declare(
+        queue.name, durable=queue.durable, exclusive=queue.exclusive, auto_delete=queue.auto_delete, callback=done
+    )
+
+
+def _exchange(channel: Any, exchange: Exchange, done: Done) -> None:
+    arguments = {"alternate-exchange": exchange.alternate} if exchange.alternate else None
+    channel.exchange_declare(
+        exchange.name, exchange_type=exchange.kind, durable=True, arguments=arguments, callback=done
+    )
+
+
+def _bind(channel: Any, queue: str, exchange: str, key: str, done: Done) -> None:
+    channel.queue_bind(queue, exchange, routing_key=key, callback=done)
