@@ -12,20 +12,20 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from funcatron.brokers.base import Broker
-from funcatron.errors import BrokerError, Conflict, NotFound, StoreError
+from funcatron.errors import Conflict, NotFound
 from funcatron.stores.records import Deployment, Draining, Event, Stage, Version
 from funcatron.stores.registry import Change, Registry
 from funcatron.tron import queues
 from funcatron.tron.draining import Drainer
-from funcatron.tron.loading import Loading
 from funcatron.tron.outbox import Outbox
 from funcatron.tron.peers import Loaded, Peer, Peers
+from funcatron.tron.rollouts import Limits, Rollouts
 from funcatron.tron.routes import Route, RouteTable, plain_host, plain_path
-from funcatron.tron.tasks import Tasks
+from funcatron.tron.tasks import Tasks, forget, persist
 
 log = logging.getLogger("funcatron.tron.deployments")
 
@@ -33,16 +33,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """Names of deployments: they are part of queue names and URLs."""
 
 UNDER_WAY = frozenset({"stored", "validated", "loading", "serving"})
-AGAIN = 1.0
-"""Pause before a step that the Registry or the broker refused is tried again, s; it doubles up to a minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`load`: how long Runners may take until one serves a version, s. `tick`: between looks at the time, s."""
-
-    load: float = 120.0
-    tick: float = 1.0
 
 
 class Deployments:
@@ -67,15 +57,21 @@ class Deployments:
         self.drainer = drainer
         self.tasks = tasks
         self.on_routes = on_routes
-        self.limits = limits or Limits()
         self.clock = clock
+        self.rollouts = Rollouts(
+            broker,
+            outbox,
+            peers,
+            tasks,
+            on_served=self._served,
+            on_failed=self._failed,
+            limits=limits or Limits(),
+            clock=clock,
+        )
         self.table = RouteTable()
         self.all: dict[str, Deployment] = {}
         self.draining: dict[str, Draining] = {}
-        self.loading: dict[str, Loading] = {}
-        self._changed: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._rollouts: dict[str, asyncio.Task[Any]] = {}
         self._drains: dict[str, asyncio.Task[Any]] = {}
 
     # life
@@ -92,7 +88,7 @@ class Deployments:
                 await queues.ensure_func_queue(self.broker, deployment.serving.queue(deployment.name))
         for deployment in list(self.all.values()):
             if deployment.enabled and deployment.stage in UNDER_WAY:
-                self._roll_out(deployment.name)
+                self._roll_out(deployment)
         for draining in list(self.draining.values()):
             self._drain(draining)
         for deployment in list(self.all.values()):
@@ -104,12 +100,12 @@ class Deployments:
         self.outbox.resend_awake()
         self.outbox.tron_info()
         msg_id = self.outbox.all_bundles(self.bundles())
-        for loading in self.loading.values():
-            loading.asked.add(msg_id)
+        self.rollouts.asked(msg_id)
 
     def pause(self) -> None:
         """Stop loading and draining; the next `restore`, here or in another process, goes on with it."""
-        for task in [*self._rollouts.values(), *self._drains.values()]:
+        self.rollouts.pause()
+        for task in self._drains.values():
             task.cancel()
 
     # changes
@@ -140,9 +136,10 @@ class Deployments:
             current = self.get(name)
             if not current.enabled and current.serving is None and (keep or current.stage == "draining"):
                 return current
-            await self._stop_rollout(name)
+            await self.rollouts.stop(name)
             now = self.clock()
-            gone = [version for version in (current.serving, current.wanted if current.enabled else None) if version]
+            loading = current.wanted if current.enabled and current.stage in UNDER_WAY else None
+            gone = [version for version in (current.serving, loading) if version]
             drains = tuple({v.queue(name): Draining(v.queue(name), name, v.sha, now) for v in gone}.values())
             stage = "disabled" if keep else "draining"
             new = replace(current, enabled=False, serving=None).at(stage, now)
@@ -187,11 +184,7 @@ class Deployments:
             left = until - asyncio.get_running_loop().time()
             if current.wanted.sha != sha or current.stage not in UNDER_WAY or left <= 0:
                 return current
-            rollout = self._rollouts.get(name)
-            if rollout is not None:
-                await asyncio.wait({rollout}, timeout=left)
-            else:  # between two steps
-                await asyncio.sleep(min(left, 0.05))
+            await self.rollouts.ended(name, left)
 
     # what Runners say (control.Wanted)
 
@@ -219,25 +212,15 @@ class Deployments:
 
     def runner_awake(self, runner: Peer, msg_id: str) -> None:
         """A Runner that has come is asked to load what is being loaded."""
-        for name, loading in self.loading.items():
-            loading.asked |= {msg_id, self.outbox.enable(name, self.all[name].wanted, runner.queue)}
-            self._changed[name].set()
+        self.rollouts.runner_awake(runner, msg_id)
 
     def runner_spoke(self, runner: Peer, queue: str, loaded: Loaded, ack_id: str) -> None:
         """Take what a Runner said into the attempt that it is about."""
-        for name, loading in self.loading.items():
-            serving = self.all[name].serving
-            again = serving is not None and serving.queue(name) == loading.queue
-            # when the same SHA is loaded with new settings, only an answer to that counts
-            if loading.queue == queue and (ack_id in loading.asked or not again):
-                loading.said[runner.id] = loaded
-                self._changed[name].set()
+        self.rollouts.runner_spoke(runner, queue, loaded, ack_id)
 
     def runner_gone(self, runner: Peer) -> None:
         """What a Runner said counts no more once it is gone."""
-        for name, loading in self.loading.items():
-            loading.said.pop(runner.id, None)
-            self._changed[name].set()
+        self.rollouts.runner_gone(runner)
 
     # the way of a version into service
 
@@ -257,34 +240,15 @@ class Deployments:
         queue = wanted.queue(name)
         new = await self._apply(Change(save=new, drained=(queue,), events=(event,)))
         await self._stop_drain(queue)
-        self._roll_out(name)
+        self._roll_out(new)
         return new
 
-    def _roll_out(self, name: str) -> None:
-        task = self.tasks.start(self._rollout(name), f"deploying {name}")
-        if task is not None:
-            self._rollouts[name] = task
-            task.add_done_callback(lambda ended: _forget(self._rollouts, name, ended))
+    def _roll_out(self, deployment: Deployment) -> None:
+        name, wanted, serving = deployment.name, deployment.wanted, deployment.serving
+        again = serving is not None and serving.queue(name) == wanted.queue(name)
+        self.rollouts.start(name, wanted, again=again)
 
-    async def _rollout(self, name: str) -> None:
-        wanted = self.all[name].wanted
-        loading = self.loading[name] = Loading(wanted.queue(name), self.clock(), self.limits.load)
-        try:
-            await _persist(lambda: queues.ensure_func_queue(self.broker, loading.queue), f"declaring {loading.queue}")
-            loading.asked.add(self.outbox.enable(name, wanted))
-            verdict = loading.verdict(self._runner_ids(), self.clock())
-            while verdict.what == "wait":
-                await self._wait_change(name)
-                verdict = loading.verdict(self._runner_ids(), self.clock())
-        finally:
-            del self.loading[name]
-            self._changed.pop(name, None)
-        if verdict.what == "serve":
-            await _persist(lambda: self._switch(name, verdict.detail), f"routing {name}")
-        else:
-            await _persist(lambda: self._fail(name, verdict.detail), f"ending the deployment of {name}")
-
-    async def _switch(self, name: str, detail: str) -> None:
+    async def _served(self, name: str, detail: str) -> None:
         """The new version serves: route to it, then let the old one go."""
         async with self._locks[name]:
             current, now = self.all[name], self.clock()
@@ -301,7 +265,7 @@ class Deployments:
             for draining in drains:
                 self._drain(draining)
 
-    async def _fail(self, name: str, error: str) -> None:
+    async def _failed(self, name: str, error: str) -> None:
         """The new version does not serve: what served before goes on."""
         async with self._locks[name]:
             current, now = self.all[name], self.clock()
@@ -315,23 +279,6 @@ class Deployments:
             for draining in drains:
                 self._drain(draining)
 
-    async def _stop_rollout(self, name: str) -> None:
-        rollout = self._rollouts.pop(name, None)
-        if rollout is not None and rollout is not asyncio.current_task():
-            rollout.cancel()
-            await asyncio.wait({rollout})
-
-    async def _wait_change(self, name: str) -> None:
-        changed = self._changed[name]
-        try:
-            await asyncio.wait_for(changed.wait(), self.limits.tick)
-        except TimeoutError:
-            return  # time to look at the clock
-        changed.clear()
-
-    def _runner_ids(self) -> list[str]:
-        return [peer.id for peer in self.peers.of("runner")]
-
     # the way out
 
     def _drain(self, draining: Draining) -> None:
@@ -339,12 +286,12 @@ class Deployments:
         task = self.tasks.start(self._drain_one(draining), f"draining {draining.queue}")
         if task is not None:
             self._drains[draining.queue] = task
-            task.add_done_callback(lambda ended: _forget(self._drains, draining.queue, ended))
+            task.add_done_callback(lambda ended: forget(self._drains, draining.queue, ended))
 
     async def _drain_one(self, draining: Draining) -> None:
         await self.drainer.drain(draining)
-        await _persist(lambda: self._drained(draining), f"noting that {draining.queue} is gone")
-        await _persist(lambda: self._finish_removal(draining.name), f"forgetting {draining.name}")
+        await persist(lambda: self._drained(draining), f"noting that {draining.queue} is gone")
+        await persist(lambda: self._finish_removal(draining.name), f"forgetting {draining.name}")
 
     async def _drained(self, draining: Draining) -> None:
         async with self._locks[draining.name]:
@@ -402,24 +349,6 @@ class Deployments:
         self.on_routes(self.table)
 
 
-async def _persist(step: Callable[[], Any], what: str) -> None:
-    """Make a step, for as long as the Registry or the broker refuses it."""
-    pause = AGAIN
-    while True:
-        try:
-            await step()
-            return
-        except (StoreError, BrokerError, Conflict) as err:
-            log.warning("%s did not work yet: %s", what, err)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, 60.0)
-
-
 def _same(current: Deployment, wanted: Version) -> bool:
     """Whether nothing is to do: this very version serves, or is on its way."""
     return current.enabled and current.wanted == wanted and (current.stage in UNDER_WAY or current.stage == "routed")
-
-
-def _forget(running: dict[str, asyncio.Task[Any]], name: str, ended: asyncio.Task[Any]) -> None:
-    if running.get(name) is ended:
-        del running[name]

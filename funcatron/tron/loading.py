@@ -19,13 +19,24 @@ class Verdict:
 
 @dataclass(slots=True)
 class Loading:
-    """One attempt to bring a version into service. `said` has what each Runner answered; `asked` the messages' ids."""
+    """One attempt to bring a version into service. `said` has what each Runner answered; `asked` the messages' ids.
+
+    strict: the same queue is served already, with other settings; only an answer to what was asked counts then.
+    """
 
     queue: str
     began: float
     limit: float
+    strict: bool = False
     said: dict[str, Loaded] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
+
+    def hear(self, runner: str, queue: str, loaded: Loaded, ack_id: str) -> bool:
+        """Take what a Runner said, if it is about this attempt; returns whether it was."""
+        if queue != self.queue or (self.strict and ack_id not in self.asked):
+            return False
+        self.said[runner] = loaded
+        return True
 
     def verdict(self, runners: Iterable[str], now: float) -> Verdict:
         """Decide by what was said so far, and by which Runners there are.

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from funcatron.errors import BrokerError, Conflict, StoreError
+
 log = logging.getLogger("funcatron.tron")
+
+AGAIN = 1.0
+"""Pause before a step that the Registry or the broker refused is tried again, s; it doubles up to a minute."""
 
 
 class Tasks:
@@ -44,3 +49,22 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("%s failed", task.get_name(), exc_info=task.exception())
+
+
+async def persist(step: Callable[[], Awaitable[Any]], what: str) -> None:
+    """Make a step, again and again for as long as the Registry or the broker refuses it."""
+    pause = AGAIN
+    while True:
+        try:
+            await step()
+            return
+        except (StoreError, BrokerError, Conflict) as err:
+            log.warning("%s did not work yet: %s", what, err)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 60.0)
+
+
+def forget(running: dict[str, asyncio.Task[Any]], name: str, ended: asyncio.Task[Any]) -> None:
+    """Take a task that has ended out of a table, unless another took its place."""
+    if running.get(name) is ended:
+        del running[name]

@@ -19,13 +19,14 @@ from funcatron.tron import queues
 from funcatron.tron.control import Control
 from funcatron.tron.counters import Counters
 from funcatron.tron.deadletters import DeadLetters
-from funcatron.tron.deployments import Deployments, Limits
+from funcatron.tron.deployments import Deployments
 from funcatron.tron.dispatch import Dispatcher
 from funcatron.tron.draining import Drainer, Patience
 from funcatron.tron.inspection import Inspector, inspect
 from funcatron.tron.intake import Intake
 from funcatron.tron.outbox import Outbox
 from funcatron.tron.peers import Peers
+from funcatron.tron.rollouts import Limits
 from funcatron.tron.statsd import Statsd
 from funcatron.tron.tasks import Tasks
 

@@ -74,10 +74,7 @@ def deployment(tron: Tron, one: Deployment, record: BundleRecord | None) -> dict
 
 def described(tron: Tron, one: Deployment, record: BundleRecord | None) -> dict[str, Any]:
     """Show everything about a deployment."""
-    loading = tron.deployments.loading.get(one.name)
-    verdict = (
-        loading.verdict([peer.id for peer in tron.peers.of("runner")], tron.deployments.clock()) if loading else None
-    )
+    verdict = tron.deployments.rollouts.verdict(one.name)
     return {
         **deployment(tron, one, record),
         "queue": one.wanted.queue(one.name),

@@ -22,9 +22,9 @@ from funcatron.errors import BadBundle, BadSpec
 from funcatron.message import topology
 from funcatron.settings import Settings
 from funcatron.tron import queues
-from funcatron.tron.deployments import Limits
 from funcatron.tron.draining import Patience
 from funcatron.tron.inspection import Inspection
+from funcatron.tron.rollouts import Limits
 from funcatron.tron.tron import Tron, Tuning
 from funcatron.tron.web.app import create_app
 

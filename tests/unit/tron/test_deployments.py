@@ -92,7 +92,9 @@ async def test_one_runner_that_serves_is_enough_and_the_failure_of_others_is_sho
     slow = await installation.runner("good", silent=True)
     await wait_until(lambda: len(tron.peers.of("runner")) == 2)
     await put(client, data)
-    await wait_until(lambda: "hello" in tron.deployments.loading and tron.deployments.loading["hello"].said)
+    await wait_until(
+        lambda: "hello" in tron.deployments.rollouts.loading and tron.deployments.rollouts.loading["hello"].said
+    )
     assert "1 Runner loading it; failed: wrong Python" in (await shown(client))["detail"]
     slow.silent = False
     slow.hear(slow.actions("enable")[0])

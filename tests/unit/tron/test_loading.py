@@ -13,7 +13,7 @@ def failed(text):
 
 
 def verdict(said, runners, now=1.0):
-    return Loading("q", 0.0, 10.0, dict(said)).verdict(runners, now)
+    return Loading("q", 0.0, 10.0, said=dict(said)).verdict(runners, now)
 
 
 def test_one_runner_that_serves_is_enough():
@@ -48,3 +48,15 @@ def test_it_fails_in_the_end_without_a_runner():
 def test_it_fails_in_the_end_naming_the_runners_that_did_not_get_ready():
     found = verdict({"b": failed("x")}, ["a", "b"], now=10.0)
     assert found.detail == "no Runner served it within 10 s; still loading: a; failed: x"
+
+
+def test_only_what_is_about_it_counts():
+    loading = Loading("q", 0.0, 10.0)
+    assert not loading.hear("a", "other", SERVING, "")
+    assert loading.hear("a", "q", SERVING, "")
+
+
+def test_when_the_same_queue_is_served_already_only_an_answer_to_what_was_asked_counts():
+    loading = Loading("q", 0.0, 10.0, strict=True, asked={"m1"})
+    assert not loading.hear("a", "q", SERVING, "m0")
+    assert loading.hear("a", "q", SERVING, "m1")
