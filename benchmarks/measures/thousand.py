@@ -13,7 +13,7 @@ from benchmarks.measures.waiting import settle
 from benchmarks.plan import CONNECTIONS
 from benchmarks.procfs import rss
 from benchmarks.subjects.funcatron import Funcatron, FuncatronServers
-from funcatron.stores.records import Deployment, Version
+from funcatron.stores.records import BundleRecord, Deployment, Version
 from funcatron.stores.registry import Change, Registry
 
 TRON_AND_RUNNER = ("tron", "runner-1")
@@ -63,8 +63,10 @@ async def fill(url: str, count: int) -> None:
     try:
         for number in range(count):
             sha = hashlib.sha256(str(number).encode()).hexdigest()
-            version = Version(sha, None, f"/idle/{number}")
-            deployment = Deployment(f"idle-{number}", version, serving=version, stage="routed")
+            name, path = f"idle-{number}", f"/idle/{number}"
+            await registry.add_bundle(BundleRecord(sha, "python", name, None, path, size=0))
+            version = Version(sha, None, path)
+            deployment = Deployment(name, version, serving=version, stage="routed")
             await registry.apply(Change(save=deployment, routes=True))
     finally:
         await registry.close()
