@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import orjson
-
 from funcatron.brokers.base import Broker, Consumer, Delivery
 from funcatron.errors import BadMessage
+from funcatron.message import parse
 from funcatron.stores.records import Version
 from funcatron.tron.counters import Counters
 from funcatron.tron.deadletters import DeadLetters
 from funcatron.tron.outbox import Outbox
-from funcatron.tron.peers import KINDS, Kind, Loaded, Peer, Peers
+from funcatron.tron.peers import Kind, Loaded, Peer, Peers
 from funcatron.tron.routes import RouteTable
 from funcatron.tron.tasks import Tasks
 
@@ -23,6 +22,8 @@ log = logging.getLogger("funcatron.tron.control")
 
 PREFETCH = 100
 """Control messages in hand at most."""
+
+LONGEST_ID = 200
 
 
 class Wanted(Protocol):
@@ -82,11 +83,11 @@ class Control:
     def handle(self, delivery: Delivery) -> None:
         """Do what a message says, then ack it; what cannot be understood is dead-lettered."""
         try:
-            message = _decode(delivery.body)
-            action = self._actions.get(message["action"])
+            message = parse(delivery.body)
+            action = self._actions.get(message.action)
             if action is None:
-                raise BadMessage(f"unknown action {message['action']!r}")
-            action(message)
+                raise BadMessage(f"The action {message.action!r} is not for a Tron.")
+            action(message.fields)
         except BadMessage as err:
             self.tasks.start(self.dead_letters.put(delivery, f"control message: {err}"), "dead-lettering a message")
             return
@@ -166,47 +167,32 @@ class Control:
             self.wanted.runner_awake(peer, self.outbox.all_bundles(self.wanted.bundles(), peer.queue))
 
     def _seen(self, message: Mapping[str, Any]) -> tuple[Peer, bool]:
-        kind = message.get("type")
-        if kind not in KINDS:
-            raise BadMessage(f"unknown type {kind!r}")
-        kind_: Kind = "frontend" if kind == "frontend" else "runner"
+        kind: Kind = message["type"]
         info, queue = message.get("host_info"), message.get("reply-to")
-        return self.peers.seen(kind_, _instance(message), self.clock(), info=info, queue=queue)
+        return self.peers.seen(kind, _instance(message), self.clock(), info=info, queue=queue)
 
     def _gone(self, peer: Peer) -> None:
         if peer.kind == "runner":
             self.wanted.runner_gone(peer)
 
 
-def _decode(body: bytes) -> dict[str, Any]:
-    try:
-        message = orjson.loads(body)
-    except orjson.JSONDecodeError as err:
-        raise BadMessage(f"not JSON: {err}") from err
-    if not isinstance(message, dict) or not isinstance(message.get("action"), str):
-        raise BadMessage("not a JSON object with an action")
-    return message
-
-
 def _instance(message: Mapping[str, Any]) -> str:
-    instance = message.get("instance-id") or message.get("from")
-    if not isinstance(instance, str) or not instance or len(instance) > 200:
-        raise BadMessage("no instance-id")
+    instance: str = message.get("instance-id") or message["from"]
+    if not 0 < len(instance) <= LONGEST_ID:
+        raise BadMessage(f"The instance-id is too long (at most {LONGEST_ID} characters) or empty.")
     return instance
 
 
 def _stage(ack: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the stage that an ack tells, and the error if it is a failure."""
-    stage = ack.get("stage")
+    stage: str = ack.get("stage", "serving")
     if ack.get("ok") is False and stage != "retired":
         return "failed", _error(ack)
-    return (stage if isinstance(stage, str) else "serving"), None
+    return stage, None
 
 
-def _error(said: Mapping[str, Any]) -> str:
+def _error(ack: Mapping[str, Any]) -> str:
     """Return what a Runner said went wrong, a line for each error."""
-    parts = [said["error"]] if isinstance(said.get("error"), str) else []
-    errors = said.get("errors")
-    if isinstance(errors, list):
-        parts += [str(one) for one in errors if str(one) not in "\n".join(parts)]
-    return "\n".join(parts) or "it did not say why"
+    lines = [ack["error"]] if ack.get("error") else []
+    lines += [one for one in ack.get("errors", []) if one not in "\n".join(lines)]
+    return "\n".join(lines) or "it did not say why"

@@ -12,7 +12,6 @@ SILENCE = 35.0
 """A peer that said nothing for so long is forgotten, s: three heartbeats and a bit."""
 
 Kind = Literal["frontend", "runner"]
-KINDS: tuple[Kind, ...] = ("frontend", "runner")
 
 
 @dataclass(frozen=True, slots=True)

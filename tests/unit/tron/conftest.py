@@ -19,7 +19,7 @@ from funcatron.brokers.base import Delivery, Outgoing, Queue
 from funcatron.brokers.hub import MemoryHub
 from funcatron.brokers.memory import MemoryBroker
 from funcatron.errors import BadBundle, BadSpec
-from funcatron.message import topology
+from funcatron.message import answer_bytes, parse, topology
 from funcatron.settings import Settings
 from funcatron.tron import queues
 from funcatron.tron.draining import Patience
@@ -98,7 +98,7 @@ class Played:
         return [message for message in self.heard if message["action"] == action]
 
     def _take(self, delivery: Delivery) -> None:
-        message = json.loads(delivery.body)
+        message = parse(delivery.body).fields  # everything that the Tron says follows its schema
         delivery.ack()
         self.heard.append(message)
         self.hear(message)
@@ -155,10 +155,8 @@ class PlayedRunner(Played):
             return
         properties = delivery.properties
         if properties.reply_to:
-            answer = {"action": "answer", "sha": sha, "answer": {"status": 200, "headers": [], "body": ""}}
-            self.broker.publish(
-                Outgoing(json.dumps(answer).encode(), properties.reply_to, correlation_id=properties.correlation_id)
-            )
+            answer = answer_bytes(str(properties.correlation_id), 200, [], b"", sender=self.id, sha=sha)
+            self.broker.publish(Outgoing(answer, properties.reply_to, correlation_id=properties.correlation_id))
         delivery.ack()
 
     def _spawn(self, work: Any) -> None:
@@ -179,7 +177,7 @@ class PlayedFrontend(Played):
 
     def _take(self, delivery: Delivery) -> None:
         if delivery.properties.correlation_id:
-            self.answers[delivery.properties.correlation_id] = json.loads(delivery.body)
+            self.answers[delivery.properties.correlation_id] = parse(delivery.body).fields
             delivery.ack()
         else:
             super()._take(delivery)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from funcatron.brokers.base import Outgoing
@@ -22,14 +24,6 @@ async def test_a_runner_that_awakes_gets_all_bundles(installation, tron, wait_un
     runner = await installation.runner()
     await wait_until(lambda: runner.actions("all-bundles"))
     assert runner.actions("all-bundles")[-1]["bundles"] == []
-
-
-async def test_every_message_has_the_common_fields(installation, tron, wait_until):
-    frontend = await installation.frontend()
-    await wait_until(lambda: frontend.heard)
-    for message in frontend.heard:
-        assert {"action", "msg-id", "from", "at", "version"} <= set(message)
-        assert message["from"] == tron.id
 
 
 async def test_who_says_that_it_goes_is_forgotten(installation, tron, wait_until):
@@ -58,22 +52,28 @@ async def test_what_a_runner_says_of_its_funcs_is_known(installation, tron, wait
     ]
 
 
+HEAD = {"msg-id": "m", "from": "x", "at": 1}
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b"\xff", "not JSON"),
-        (b"[1]", "not a JSON object with an action"),
-        (b'{"action": "dance"}', "unknown action 'dance'"),
-        (b'{"action": "awake", "type": "toaster", "instance-id": "x"}', "unknown type 'toaster'"),
-        (b'{"action": "awake", "type": "runner"}', "no instance-id"),
-        (b'{"action": "awake", "type": "runner", "instance-id": {}}', "no instance-id"),
+        (b"[1]", "not a JSON object"),
+        (json.dumps({**HEAD, "action": "dance"}).encode(), "The action 'dance' is unknown"),
+        (json.dumps({**HEAD, "action": "tron-info", "tron-host": {"host": "h", "port": 1}}).encode(), "not for a Tron"),
+        (json.dumps({**HEAD, "action": "awake", "type": "toaster", "instance-id": "x"}).encode(), "type: "),
+        (json.dumps({**HEAD, "action": "awake", "type": "runner"}).encode(), "instance-id"),
+        (json.dumps({**HEAD, "action": "awake", "type": "runner", "instance-id": {}}).encode(), "instance-id"),
+        (json.dumps({**HEAD, "action": "heartbeat", "type": "runner", "instance-id": "x" * 300}).encode(), "too long"),
     ],
 )
 async def test_what_cannot_be_understood_is_dead_lettered_with_the_reason(tron, client, wait_until, body, reason):
     tron.broker.publish(Outgoing(body, topology.FOR_TRON))
     await wait_until(lambda: tron.counters.dead_lettered == 1)
     (kept,) = (await client.get("/api/v2/dead-letters")).json()["dead-letters"]
-    assert kept["reason"] == f"control message: {reason}" or kept["reason"].startswith(f"control message: {reason}")
+    assert kept["reason"].startswith("control message: ")
+    assert reason in kept["reason"]
 
 
 async def test_newer_fields_are_ignored(installation, tron, wait_until):

@@ -112,7 +112,7 @@ async def test_a_dead_control_message_cannot_be_sent_again(tron, client, install
     frontend.say("dance")
     await wait_until(lambda: tron.counters.dead_lettered == 1)
     (kept,) = (await client.get("/api/v2/dead-letters")).json()["dead-letters"]
-    assert kept["reason"] == "control message: unknown action 'dance'"
+    assert kept["reason"] == "control message: The action 'dance' is unknown."
     refused = await client.post(f"/api/v2/dead-letters/{kept['id']}/retry")
     assert refused.status_code == 409
     assert len((await client.get("/api/v2/dead-letters")).json()["dead-letters"]) == 1
