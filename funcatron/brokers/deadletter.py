@@ -27,7 +27,7 @@ async def dead_letter(broker: Broker, delivery: Delivery, reason: str, sender: s
         return  # the broker has requeued the original by itself
     except BrokerError as err:
         log.error("a message could not be moved to %s, it is given back: %s", DEAD_LETTER, err)
-        asyncio.get_running_loop().call_later(RETRY, _give_back, delivery)
+        asyncio.get_running_loop().call_later(RETRY, give_back, delivery)
         return
     delivery.ack()
 
@@ -61,5 +61,6 @@ def dead(delivery: Delivery, reason: str, sender: str = "") -> Outgoing:
     )
 
 
-def _give_back(delivery: Delivery) -> None:
+def give_back(delivery: Delivery) -> None:
+    """Let a delivery be delivered again."""
     delivery.nack(requeue=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from funcatron.brokers.base import Broker, Consumer, Delivery, Depth, Exchange, Handler, Outgoing, Properties, Queue
-from funcatron.brokers.deadletter import dead_letter
+from funcatron.brokers.deadletter import RETRY, dead_letter, give_back
 from funcatron.brokers.forwarding import Forwarding, Route
 from funcatron.brokers.hub import HubQueue, MemoryHub, Stored
 from funcatron.errors import BrokerAway, BrokerError, UnknownDepth
@@ -311,10 +311,14 @@ class MemoryBroker(Broker, Forwarding):
                 return
             onward = dataclasses.replace(delivery.message, exchange=target.exchange, routing_key=target.routing_key)
             try:
-                self.hub.publish(onward)
+                taken = self.hub.publish(onward)
             except BrokerError as err:
                 log.error("the broker refused a forwarded message: %s", err)
-            delivery.ack()
+                taken = False
+            if taken or not onward.persistent:
+                delivery.ack()
+            else:
+                asyncio.get_running_loop().call_later(RETRY, give_back, delivery)
 
         return await self.consume(queue, handle, prefetch=prefetch)
 

@@ -20,7 +20,7 @@ from funcatron.brokers.amqp.link import Link
 from funcatron.brokers.amqp.management import Management
 from funcatron.brokers.amqp.topology import Topology
 from funcatron.brokers.base import Broker, Consumer, Depth, Exchange, Handler, Outgoing, Queue
-from funcatron.brokers.deadletter import dead_letter
+from funcatron.brokers.deadletter import RETRY, dead_letter
 from funcatron.brokers.forwarding import Forwarding, Route, Target
 from funcatron.errors import BrokerAway, BrokerError, UnknownDepth
 from funcatron.settings import Settings
@@ -28,7 +28,6 @@ from funcatron.settings import Settings
 log = logging.getLogger("funcatron.brokers.rabbitmq")
 
 FIRST_RETRY, LAST_RETRY = 0.05, 1.5  # s between attempts to connect, before jitter
-GIVE_BACK = 1.0  # s until a message that could not be forwarded is given back
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +305,7 @@ class RabbitmqBroker(Broker, Forwarding):
             await self._confirmed(target.exchange, target.routing_key, delivery.values, delivery.body)
         except BrokerError as err:
             log.error("a message could not be forwarded to %s, it is given back: %s", target.routing_key, err)
-            await asyncio.sleep(GIVE_BACK)
+            await asyncio.sleep(RETRY)
             delivery.nack(requeue=True)
         else:
             delivery.ack()

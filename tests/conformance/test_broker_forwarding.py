@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from funcatron.brokers.base import Broker, Depth, Exchange, Outgoing, Properties
+from funcatron.brokers.base import Broker, Depth, Exchange, Outgoing, Properties, Queue
 from funcatron.brokers.forwarding import Forwarding, Route, Target
 from tests.conformance.conftest import PATIENCE, Box, World, depth_is, until
 
@@ -48,7 +48,8 @@ async def hop(world: World, broker: Broker) -> Hop:
 async def test_a_message_goes_on_unchanged(hop: Hop) -> None:
     """Body and properties; only exchange and key are new."""
     await hop.forward(lambda _key, _headers: hop.there)
-    sent = Outgoing(b"\0\xce body", hop.source, "", {"path": "/x", "n": "1"}, "back", "r-1", 60_000, False, "text/plain")
+    headers = {"path": "/x", "n": "1"}
+    sent = Outgoing(b"\0\xce body", hop.source, "", headers, "back", "r-1", 60_000, False, "text/plain")
     hop.broker.publish(sent)
     got = await hop.arrived.take()
     assert (got.body, got.exchange, got.routing_key) == (sent.body, hop.exchange, hop.queue)
@@ -154,9 +155,6 @@ async def test_a_persistent_message_that_cannot_go_on_is_kept(world: World, hop:
     await hop.broker.publish_confirmed(Outgoing(b"patient", hop.source, persistent=True))
     await depth_is(hop.broker, hop.source, Depth(0, 1))
     other = await world.broker()
-    await world.queue(other)  # so that the late one is deleted with the others
-    from funcatron.brokers.base import Queue
-
     await other.declare(Queue(late))
     world._queues.append(late)
     box = Box(ack=True)
@@ -176,9 +174,7 @@ async def test_forwarding_goes_on_after_a_reconnect(world: World, hop: Hop) -> N
             await hop.broker.publish_confirmed(Outgoing(f"{turn}.{number}".encode(), hop.source, persistent=True))
         world.cut(other)
         await until(lambda: changes == [False, True] * (turn + 1))  # noqa: B023  # awaited within the turn
-    async with asyncio.timeout(PATIENCE):
-        while len(set(hop.arrived.bodies)) < 30:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(set(hop.arrived.bodies)) == 30)
 
 
 async def test_two_forwarders_share_a_queue(world: World, hop: Hop) -> None:

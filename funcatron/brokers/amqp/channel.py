@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from funcatron.brokers.amqp import properties
 from funcatron.brokers.amqp.adapter import Adapter
-from funcatron.brokers.amqp.codec import BODY, FRAME, HEADER, HEADER_FRAME, OVERHEAD, TAG
+from funcatron.brokers.amqp.codec import BODY, END, FRAME, HEADER, HEADER_FRAME, OVERHEAD, TAG
 from funcatron.brokers.amqp.tags import Tags
 from funcatron.brokers.base import Delivery, Properties
 
@@ -148,6 +148,8 @@ class DeliveryChannel:
                 last <= end
                 and kind == HEADER
                 and channel == self.number
+                and data[body - 1] == END
+                and data[last - 1] == END
                 and (not length or FRAME.unpack_from(data, body) == (BODY, channel, length))
             ):
                 cuts = (after + 9, stop, body, last)
