@@ -22,7 +22,8 @@ class Plan:
     funcs: int = 1000
     waiting: int = 10_000
     starts: int = 5
-    limit: float = 360.0
+    limit: float = 345.0  # then 15 s are left to stop everything
+    leave_out: tuple[str, ...] = ()
 
     def with_seconds(self, seconds: float) -> Plan:
         """The same with other rounds of load: every one lasts so long."""
@@ -43,5 +44,6 @@ QUICK = Plan(
     body_seconds=1.0,
     waiting=1000,
     starts=1,
-    limit=90.0,
+    limit=80.0,
+    leave_out=("thousand",),  # it needs a second stack
 )

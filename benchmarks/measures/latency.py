@@ -12,7 +12,7 @@ GOAL = at_most(1.4)
 def latency(lab: Lab) -> list[Figure]:
     """One connection, one request after the other, alternating rounds."""
     names = [f"{kind}-{routing}" for kind in ("echo", "funcatron") for routing in ROUTINGS]
-    subjects = lab.subjects(*names, "connexion", "functions-framework")
+    subjects = lab.subjects(*names, "connexion")
     rounds = lab.alternate(
         subjects, lab.plan.latency_rounds, lambda subject: wrk(subject.url("greet"), 1, lab.plan.latency_seconds).p50
     )

@@ -33,7 +33,7 @@ def thousand(lab: Lab) -> list[Figure]:
         crowded = idle_rss(many)
         wrk(many.url("greet"), CONNECTIONS, 1)
         hosts = len(many.components()["host"])
-        rounds = lab.alternate([one, many], lab.plan.rounds, lambda subject: one_round(subject, lab.plan.seconds))
+        rounds = lab.alternate([one, many], lab.plan.body_rounds, lambda subject: one_round(subject, lab.plan.seconds))
     rates = {name: [each.rate for each in found] for name, found in rounds.items()}
     used = {name: [each.cpu["tron"] for each in found] for name, found in rounds.items()}
     group = f"{count:,} deployed Funcs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure, at_least, median
@@ -17,6 +18,18 @@ GOALS = {
     ("firehose", "echo"): at_least(1.0),
     ("firehose", "connexion"): at_least(1.0),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is asked, by which wrk script, on how many connections."""
+
+    operation: str
+    script: str
+    connections: int
+
+
+GREET = Case("greet", "report.lua", CONNECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +58,22 @@ def throughput(lab: Lab) -> list[Figure]:
         Figure(f"p50 at c=64/{name}", median(each.p50 for each in found) * 1e3, "ms") for name, found in rounds.items()
     ]
     for name, found in rounds.items():
-        for component in found[0].cpu:
-            used = median(each.cpu[component] for each in found)
-            figures.append(Figure(f"cpu a request/{name} {component}", used * 1e6, "µs"))
+        figures += cpu_figures("CPU a request", name, found)
     return figures
 
 
-def one_round(subject: Subject, seconds: float) -> Round:
+def one_round(subject: Subject, seconds: float, case: Case = GREET) -> Round:
     """Load one subject; CPU times are read right before and after."""
     components = subject.components()
     before = {name: cpu(pids) for name, pids in components.items()}
-    load = wrk(subject.url("greet"), CONNECTIONS, seconds)
+    load = wrk(subject.url(case.operation), case.connections, seconds, case.script)
     used = {name: (cpu(pids) - before[name]) / load.requests for name, pids in components.items() if pids}
     return Round(load.rate, load.p50, used)
+
+
+def cpu_figures(group: str, name: str, rounds: Sequence[Round]) -> list[Figure]:
+    """The CPU time of one request of a subject, component by component."""
+    return [
+        Figure(f"{group}/{name} {component}", median(each.cpu[component] for each in rounds) * 1e6, "µs")
+        for component in rounds[0].cpu
+    ]
