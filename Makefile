@@ -50,7 +50,7 @@ lint: ## Run the linters and type checks only
 .PHONY: bench
 bench: ## Measure speed and memory beside their peers; writes var/bench.json
 	@scripts/setup.sh stack bench
-	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
 .PHONY: clean
 clean: down ## Stop the stack and delete what was built; data and secrets in var/ are kept

@@ -25,7 +25,7 @@ for want in "$@"; do
     case $want in
         stack) ;;
         test) packages="$packages $TEST_PACKAGES"; extras="$extras,test,lint" ;;
-        bench) packages="$packages $BENCH_PACKAGES"; extras="$extras,bench" ;;
+        bench) packages="$packages $BENCH_PACKAGES" ;;
         *) fail "unknown part: $want (stack, test or bench)" ;;
     esac
 done

@@ -90,8 +90,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
                 for part in parts
             ],
         )
-    fine = bool(parts) and all(part.state == "running" and part.ready is not False for part in parts)
-    if not fine:
+    if not parts or not all(part.fine for part in parts):
         raise typer.Exit(Exit.FAILED)
 
 

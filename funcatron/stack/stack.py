@@ -34,6 +34,11 @@ class PartStatus:
     ready: bool | None
     note: str
 
+    @property
+    def fine(self) -> bool:
+        """Does it do its work?"""
+        return self.ready is True or (self.ready is None and self.state == "running")
+
 
 class Stack:
     """The whole stack in one data folder. All methods block; `say` gets a sentence for each step."""

@@ -12,6 +12,7 @@ import pytest
 from funcatron.stack import samples
 from funcatron.stack.folders import Folders
 from tests.stack import PrivateStack, running
+from tests.trial import build_trial, deploy
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,10 @@ def new_stack(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> It
     stack.down()
     left = stack.processes()
     assert not left, f"processes are left: {left}"
+
+
+@pytest.fixture(scope="session")
+def trial(shared_stack: PrivateStack, tmp_path_factory: pytest.TempPathFactory) -> PrivateStack:
+    """The shared stack with the trial bundle (tests/bundles/trial) deployed as `trial`."""
+    deploy(shared_stack, build_trial(tmp_path_factory.mktemp("trial") / "trial.pex"), "trial")
+    return shared_stack
