@@ -104,7 +104,8 @@ class Control:
         peer, _ = self._seen(message)
         log.info("%s %s is awake", peer.kind, peer.id)
         if peer.kind == "runner":
-            peer.loaded.clear()  # what it has loaded it will say
+            found = [(self.wanted.queue_of(sha), sha) for sha in message.get("bundles", [])]
+            peer.loaded = {queue: Loaded(sha, "loaded") for queue, sha in found if queue is not None}
         self._brief(peer)
 
     def _heartbeat(self, message: Mapping[str, Any]) -> None:

@@ -95,12 +95,10 @@ class Deployments:
             await self._finish_removal(deployment.name)
 
     def announce(self) -> None:
-        """Tell all Frontends and Runners everything: at the start, and when the broker is back."""
+        """Tell Frontends the routes, and let everybody say that they are there, upon which they are told the rest: at
+        the start, and when the broker is back."""
         self.outbox.routes(self.table)
         self.outbox.resend_awake()
-        self.outbox.tron_info()
-        msg_id = self.outbox.all_bundles(self.bundles())
-        self.rollouts.asked(msg_id)
 
     def pause(self) -> None:
         """Stop loading and draining; the next `restore`, here or in another process, goes on with it."""

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from funcatron.brokers.base import Broker, Delivery, Outgoing
+from funcatron.brokers.deadletter import dead_letter
 from funcatron.errors import BadMessage, BrokerAway, BrokerError, UnknownDepth
 from funcatron.message import topology
 from funcatron.stores.records import Draining
@@ -21,12 +22,17 @@ from funcatron.tron.tasks import Tasks
 log = logging.getLogger("funcatron.tron.draining")
 
 
+MOVING = 100
+"""Messages that are dispatched again at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long to wait, s. `retire`: for the Runners' word that they let go; then `disable` is sent again. `poll`:
-    between looks, growing to `poll_most`."""
+    between looks, growing to `poll_most`. `quiet`: without a message until none is left."""
 
     retire: float = 30.0
+    quiet: float = 0.5
     poll: float = 0.1
     poll_most: float = 5.0
 
@@ -77,39 +83,53 @@ class Drainer:
         if depth.unacked:
             return False
         if depth.ready:
-            await self._dispatch_again(queue, depth.ready)
+            await self._dispatch_again(queue)
         return await self.broker.delete(queue, if_empty=True, if_unused=True)
 
-    async def _dispatch_again(self, queue: str, ready: int) -> None:
-        """Move what is left in the queue to the firehose; each message is acked when the firehose has it."""
+    async def _dispatch_again(self, queue: str) -> None:
+        """Move what is left in the queue to the firehose; each message is acked when the firehose has it.
+
+        Ends when no more come: a Runner that has not let go yet may take some as well.
+        """
+        hands: set[asyncio.Task[None]] = set()
         moved = 0
-        done = asyncio.Event()
+        came = asyncio.Event()
 
         async def move(delivery: Delivery) -> None:
             nonlocal moved
             try:
                 await self.broker.publish_confirmed(_again(delivery))
             except BrokerAway:
-                done.set()
+                return  # it is in its queue again
+            except BadMessage as err:
+                await dead_letter(self.broker, delivery, f"left in {queue}: {err}", self.outbox.instance)
                 return
-            except (BrokerError, BadMessage):
+            except BrokerError as err:
+                log.error("a message of %s cannot be dispatched again yet: %s", queue, err)
+                await asyncio.sleep(self.patience.poll_most)
                 delivery.nack(requeue=True)
-                done.set()
-                raise
+                return
             delivery.ack()
             moved += 1
-            if moved >= ready:
-                done.set()
 
-        consumer = await self.broker.consume(
-            queue, lambda delivery: _ignore(self.tasks.start(move(delivery), "dispatching again")), prefetch=100
-        )
+        def take(delivery: Delivery) -> None:
+            came.set()
+            task = self.tasks.start(move(delivery), "dispatching again")
+            if task is not None:
+                hands.add(task)
+                task.add_done_callback(hands.discard)
+
+        consumer = await self.broker.consume(queue, take, prefetch=MOVING)
         try:
-            await asyncio.wait_for(done.wait(), self.patience.retire)
+            while True:
+                came.clear()
+                await asyncio.wait_for(came.wait(), self.patience.quiet)
         except TimeoutError:
-            log.warning("only %d of %d messages of %s were dispatched again", moved, ready, queue)
+            log.debug("no more messages of %s", queue)
         finally:
             await consumer.cancel()
+        if hands:
+            await asyncio.wait(set(hands))
         log.info("%d messages of %s were dispatched again", moved, queue)
 
     def _runners(self, queue: str) -> bool:
@@ -131,7 +151,3 @@ def _again(delivery: Delivery) -> Outgoing:
         persistent=properties.persistent,
         content_type=properties.content_type or "application/json",
     )
-
-
-def _ignore(_: object) -> None:
-    """Let a handler be a plain call."""

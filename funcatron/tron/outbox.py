@@ -37,8 +37,9 @@ class Outbox:
         self._send(topology.RUNNERS, to, control.tron_info(self.instance, self.tron_host))
 
     def resend_awake(self, to: str | None = None) -> None:
-        """Ask Frontends to introduce themselves again."""
-        self._send(topology.FRONTENDS, to, control.resend_awake(self.instance))
+        """Ask all Frontends and Runners, or one peer, to introduce themselves again."""
+        for exchange in (topology.FRONTENDS, topology.RUNNERS) if to is None else ("",):
+            self._send(exchange, to, control.resend_awake(self.instance))
 
     def all_bundles(self, bundles: Iterable[tuple[str, Version]], to: str | None = None) -> str:
         """Tell Runners everything that they shall serve; returns the message's id."""

@@ -89,11 +89,6 @@ class Rollouts:
 
     # what Runners are told and say
 
-    def asked(self, msg_id: str) -> None:
-        """Note a message to all Runners that tells of everything."""
-        for loading in self.loading.values():
-            loading.asked.add(msg_id)
-
     def runner_awake(self, runner: Peer, msg_id: str) -> None:
         """Ask a Runner that has come to load what is being loaded."""
         for name, loading in self.loading.items():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from funcatron.errors import BrokerError, Conflict, StoreError
 
 log = logging.getLogger("funcatron.tron")
+
+T = TypeVar("T")
 
 AGAIN = 1.0
 """Pause before a step that the Registry or the broker refused is tried again, s; it doubles up to a minute."""
@@ -25,7 +27,7 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any] | None:
+    def start(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T] | None:
         """Run `work` in the background; returns None when it is too late for that."""
         if self._stopped:
             work.close()

@@ -79,7 +79,10 @@ class Played:
         await self.broker.declare(Queue(self.queue, durable=False, exclusive=True, auto_delete=True))
         await self.broker.bind(self.queue, self.exchange)
         await self.broker.consume(self.queue, self._take, prefetch=100)
-        self.say("awake", host_info={"hostname": "test", "pid": 1}, **{"reply-to": self.queue})
+        self.awake()
+
+    def awake(self) -> None:
+        self.say("awake", host_info={"hostname": "test", "pid": 1}, bundles=[], **{"reply-to": self.queue})
 
     def say(self, action: str, **fields: Any) -> None:
         message = {
@@ -101,6 +104,8 @@ class Played:
         message = parse(delivery.body).fields  # everything that the Tron says follows its schema
         delivery.ack()
         self.heard.append(message)
+        if message["action"] == "resend-awake":
+            self.awake()
         self.hear(message)
 
     def hear(self, message: dict[str, Any]) -> None:
@@ -225,7 +230,7 @@ class Installation:
 
     @asynccontextmanager
     async def tron(self, *, kill: bool = False, **settings: Any) -> AsyncIterator[Tron]:
-        patience = Patience(retire=1.0, poll=0.01, poll_most=0.05)
+        patience = Patience(retire=1.0, quiet=0.05, poll=0.01, poll_most=0.05)
         tuning = Tuning(limits=self.limits, patience=patience, inspector=played_inspector)
         tron = Tron(self.settings(**settings), MemoryBroker(self.hub, "tron"), tuning)
         await tron.open()

@@ -55,6 +55,13 @@ async def test_what_a_runner_says_of_its_funcs_is_known(installation, tron, wait
 HEAD = {"msg-id": "m", "from": "x", "at": 1}
 
 
+async def test_a_tron_that_starts_asks_who_is_there(installation, wait_until):
+    await installation.frontend()
+    await installation.runner()
+    async with installation.tron() as tron:
+        await wait_until(lambda: len(list(tron.peers)) == 2)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
