@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -163,10 +164,8 @@ def test_random_bytes_are_bad_messages_or_properties() -> None:
             if raw:
                 raw[rng.randrange(len(raw))] = rng.randrange(256)
         for decode in (properties.decode, properties.headers_of):
-            try:
+            with suppress(BadMessage):
                 decode(bytes(raw))
-            except BadMessage as err:
-                assert str(err)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_000_000
