@@ -17,7 +17,7 @@ import uvloop
 from funcatron import logs
 from funcatron.brokers import open_broker
 from funcatron.brokers.base import Broker
-from funcatron.runner.cache import Cache, place
+from funcatron.runner.cache import Cache, passable, place
 from funcatron.runner.capacity import Capacity, default_limit
 from funcatron.runner.control import Control
 from funcatron.runner.deadlines import Deadlines
@@ -31,6 +31,7 @@ from funcatron.settings import Settings
 log = logging.getLogger("funcatron.runner")
 
 GRACE = 20.0  # calls in flight may take so long when the Runner is told to stop, s
+RUN = (tempfile.gettempdir(), "/tmp", "/run", "/var/tmp")  # short paths, that hosts' users can pass through
 FLUSH = 5.0  # then what was said may take so long to reach the broker, s
 
 
@@ -71,6 +72,7 @@ class Runner:
             on_die=self.stop,
         )
         self._stop = asyncio.Event()
+        self._closing = False
 
     def stop(self) -> None:
         """Let `run` return."""
@@ -104,12 +106,14 @@ class Runner:
             log.error("not all messages could be moved; the broker has them still")
         self.control.died()
         self.deadlines.close()
+        self._closing = True
         await self.broker.close()
         self.cache.close()
 
     def _changed(self, connected: bool) -> None:
         if connected:
             log.info("connected to the broker")
+        if connected or self._closing:
             return
         log.warning("the connection to the broker is lost")
         self.orphans.disown(self.deadlines.items(), ())
@@ -124,7 +128,8 @@ class Runner:
 async def serve(settings: Settings, runner_id: str, pump: LogPump) -> None:
     """Run until SIGTERM or SIGINT; a second one ends at once what the first one lets finish."""
     loop = asyncio.get_running_loop()
-    with tempfile.TemporaryDirectory(prefix="funcatron-", ignore_cleanup_errors=True) as folder:
+    where = next((place for place in RUN if passable(Path(place)) and os.access(place, os.W_OK)), None)
+    with tempfile.TemporaryDirectory(prefix="funcatron-", dir=where, ignore_cleanup_errors=True) as folder:
         run = Path(folder)
         os.chmod(folder, 0o711)  # hosts' users pass through to their own folders
         runner = Runner(settings, runner_id, open_broker(settings, f"runner {runner_id}"), pump, run)
