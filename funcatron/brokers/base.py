@@ -168,7 +168,7 @@ class Broker(ABC):
         """Deliver the queue's messages, in its order, to `handler`; at most `prefetch` unsettled at a time.
 
         A handler that raises is logged and its message goes to the dead-letter queue. Raises BrokerError if there is
-        no such queue.
+        no such queue, ValueError for a prefetch below 1.
         """
 
     @abstractmethod

@@ -83,7 +83,7 @@ class MemoryConsumer(Consumer):
         self._broker = broker
         self._handler = handler
         self._on: HubQueue | None = None
-        self._prefetch = prefetch
+        self._prefetch = _checked(prefetch)
 
     def attach(self) -> None:
         """Start. Raises BrokerError if there is no such queue."""
@@ -109,7 +109,7 @@ class MemoryConsumer(Consumer):
 
     async def set_prefetch(self, prefetch: int) -> None:
         """Change how many unsettled messages it may hold."""
-        self._prefetch = prefetch
+        self._prefetch = _checked(prefetch)
         if self._on is not None:
             self._on.schedule()
 
@@ -136,6 +136,12 @@ class MemoryConsumer(Consumer):
         self.held.clear()
         if not self.cancelled:
             self._broker.lost(self)
+
+
+def _checked(prefetch: int) -> int:
+    if prefetch < 1:
+        raise ValueError(f"a consumer takes at least one message at a time, not {prefetch}")
+    return prefetch
 
 
 class MemoryBroker(Broker, Forwarding):

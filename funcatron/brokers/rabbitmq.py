@@ -92,6 +92,10 @@ class RabbitmqBroker(Broker, Forwarding):
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # jitter
                 delay = min(delay * 2, LAST_RETRY)
                 continue
+            except Exception:  # a fault of the driver's own must not end the reconnecting either
+                log.exception("connecting to RabbitMQ at %s failed", self._where)
+                await asyncio.sleep(LAST_RETRY)
+                continue
             delay = FIRST_RETRY
             self._ready.set()
             self._tell(True)
@@ -137,9 +141,17 @@ class RabbitmqBroker(Broker, Forwarding):
 
     def _lost(self, subscription: Subscription, reason: Exception) -> None:
         log.warning("consuming %s has ended, it is tried again: %s", subscription.queue, reason)
-        self._spawn(self._revive(subscription))
+        if not subscription.reviving:
+            subscription.reviving = True
+            self._spawn(self._revive(subscription))
 
     async def _revive(self, subscription: Subscription) -> None:
+        try:
+            await self._attach_again(subscription)
+        finally:
+            subscription.reviving = False
+
+    async def _attach_again(self, subscription: Subscription) -> None:
         delay = FIRST_RETRY
         while not subscription.cancelled:
             await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # jitter

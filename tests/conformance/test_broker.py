@@ -162,6 +162,22 @@ async def test_the_prefetch_can_be_changed_up_and_down(world: World, broker: Bro
     assert len(box.got) == 9
 
 
+async def test_changes_of_the_prefetch_at_once_leave_one_consumer(world: World, broker: Broker) -> None:
+    """The last one counts; none below 1 is taken."""
+    queue, box = await world.queue(broker), Box()
+    consumer = await broker.consume(queue, box, prefetch=1)
+    await asyncio.gather(*(consumer.set_prefetch(prefetch) for prefetch in (5, 2, 7, 3)))
+    for body in texts(10):
+        broker.publish(Outgoing(body, queue))
+    await depth_is(broker, queue, Depth(7, 3))
+    assert box.bodies == texts(3)
+    for prefetch in (0, -1):
+        with pytest.raises(ValueError, match="at least one"):
+            await consumer.set_prefetch(prefetch)
+        with pytest.raises(ValueError, match="at least one"):
+            await broker.consume(queue, box, prefetch=prefetch)
+
+
 async def test_a_cancelled_consumer_gets_nothing_more_and_may_settle_what_it_has(world: World, broker: Broker) -> None:
     """Cancelling is idempotent."""
     queue, box, other = await world.queue(broker), Box(), Box()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from funcatron.brokers.amqp.channel import BEFORE_VALUES, AmqpDelivery, Delivery
 from funcatron.brokers.amqp.link import Attached, Link
 from funcatron.brokers.base import Consumer, Handler
 from funcatron.brokers.forwarding import Route, Target
-from funcatron.errors import BrokerAway
+from funcatron.errors import BrokerAway, BrokerError
 
 log = logging.getLogger("funcatron.brokers.amqp")
 
@@ -30,10 +31,12 @@ class Subscription(Consumer):
 
     def __init__(self, queue: str, handler: Handler, prefetch: int, failed: Failed, lost: Lost) -> None:
         self.queue = queue
-        self.prefetch = prefetch
+        self.prefetch = _checked(prefetch)
         self.cancelled = False
+        self.reviving = False  # whether a task tries to start it again
         self.link: Link | None = None
         self.attached: Attached | None = None
+        self._changing = asyncio.Lock()
         self._failed = failed
         self._handler = handler
         self._held = 0
@@ -73,16 +76,20 @@ class Subscription(Consumer):
 
     async def set_prefetch(self, prefetch: int) -> None:
         """Start anew with another prefetch."""
-        if prefetch == self.prefetch or self.cancelled:
-            return
-        self.prefetch = prefetch
-        await self._detach()
-        if self.link is not None and self.link.adapter.is_open and not self.cancelled:
-            try:
-                await self.attach(self.link)
-            except BrokerAway:
-                log.debug("the consumer of %s starts anew with the next connection", self.queue)
-        self._unpark()
+        async with self._changing:
+            if _checked(prefetch) == self.prefetch or self.cancelled:
+                return
+            self.prefetch = prefetch
+            link = self.link
+            if self.attached is not None and link is not None:
+                await self._detach()
+                try:
+                    await self.attach(link)
+                except BrokerAway:
+                    log.debug("the consumer of %s starts anew with the next connection", self.queue)
+                except BrokerError as err:
+                    self._lost(self, err)
+            self._unpark()
 
     def whole(self, delivery: AmqpDelivery) -> None:
         """Take a message."""
@@ -122,6 +129,12 @@ class Subscription(Consumer):
 
     def relay_body(self, frame: bytes) -> None:
         """Never."""
+
+
+def _checked(prefetch: int) -> int:
+    if prefetch < 1:
+        raise ValueError(f"a consumer takes at least one message at a time, not {prefetch}")
+    return prefetch
 
 
 class Forwarder(Subscription):
