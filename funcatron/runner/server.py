@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import setproctitle
@@ -78,6 +82,15 @@ class Runner:
         """Let `run` return."""
         self._stop.set()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
+    async def stopped(self) -> None:
+        """Wait until it is told to stop."""
+        await self._stop.wait()
+
     async def startup(self) -> None:
         """Connect (waits for the broker) and tell the Tron."""
         await asyncio.to_thread(self.cache.prepare)
@@ -92,7 +105,7 @@ class Runner:
             try:
                 await asyncio.wait_for(self._stop.wait(), TICK)
             except TimeoutError:
-                self.funcs.tick()
+                self._tick()
 
     async def shutdown(self, grace: float = GRACE) -> None:
         """Stop taking; give back what was not begun; finish what was, within `grace` seconds, or answer for it; say
@@ -109,6 +122,12 @@ class Runner:
         self._closing = True
         await self.broker.close()
         self.cache.close()
+
+    def _tick(self) -> None:
+        try:
+            self.funcs.tick()
+        except Exception:  # looking after hosts must not end those that serve
+            log.exception("looking after the hosts failed")
 
     def _changed(self, connected: bool) -> None:
         if connected:
@@ -128,32 +147,44 @@ class Runner:
 async def serve(settings: Settings, runner_id: str, pump: LogPump) -> None:
     """Run until SIGTERM or SIGINT; a second one ends at once what the first one lets finish."""
     loop = asyncio.get_running_loop()
-    where = next((place for place in RUN if passable(Path(place)) and os.access(place, os.W_OK)), None)
-    with tempfile.TemporaryDirectory(prefix="funcatron-", dir=where, ignore_cleanup_errors=True) as folder:
-        run = Path(folder)
-        os.chmod(folder, 0o711)  # hosts' users pass through to their own folders
-        runner = Runner(settings, runner_id, open_broker(settings, f"runner {runner_id}"), pump, run)
+    with run_folder(f"{settings.data.absolute()} {runner_id}") as folder:
+        runner = Runner(settings, runner_id, open_broker(settings, f"runner {runner_id}"), pump, folder)
         life = asyncio.current_task()
         assert life is not None
-
-        def on_signal() -> None:
-            if runner._stop.is_set():
-                life.cancel()
-            runner.stop()
-
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, lambda: life.cancel() if runner.stopping else runner.stop())
         starting = asyncio.ensure_future(runner.startup())
-        stopped = asyncio.ensure_future(runner._stop.wait())
+        stopped = asyncio.ensure_future(runner.stopped())
         await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
         if starting.done():
             starting.result()
             await runner.run()
         else:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-        stopped.cancel()
         await runner.shutdown()
+
+
+@contextmanager
+def run_folder(owner: str) -> Iterator[Path]:
+    """Make the folder of the hosts' sockets: a short path, that hosts' users can pass through, one an owner (a text).
+
+    What a Runner of the same name left behind when it was killed goes.
+    """
+    root = next((place for place in RUN if passable(Path(place)) and os.access(place, os.W_OK)), RUN[0])
+    folder = Path(root) / f"funcatron-{os.geteuid()}-{hashlib.sha256(owner.encode()).hexdigest()[:12]}"
+    if folder.is_dir() and not folder.is_symlink() and folder.lstat().st_uid == os.geteuid():
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(mode=0o711)
+    except FileExistsError:  # somebody else's
+        folder = Path(tempfile.mkdtemp(prefix="funcatron-", dir=root))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(settings: Settings, runner_id: str | None = None) -> int:

@@ -28,6 +28,7 @@ from funcatron.bundles import build
 from funcatron.message import Answer, control, encode, validate
 from funcatron.message.topology import DEAD_LETTER, FOR_TRON, runner_queue
 from funcatron.runner import call as call_module
+from funcatron.runner import server
 from funcatron.runner.hostlog import LogPump
 from funcatron.runner.server import Runner
 from funcatron.settings import Settings
@@ -382,3 +383,28 @@ async def test_a_runner_that_ends_says_so_and_leaves_no_process(store: Any, data
     await stage.end()
     assert stage.answers[request][0].status == 200
     assert not any(map(runs, pids))
+
+
+def test_a_runner_s_folder_is_its_own_and_what_a_killed_one_left_goes(tmp_path: Path, monkeypatch: Any) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(server, "passable", lambda folder: True)
+    monkeypatch.setattr(server, "RUN", (str(tmp_path),))
+    with server.run_folder("data runner-1") as folder:
+        (folder / "left").touch()
+        assert folder.stat().st_mode & 0o777 == 0o711
+        with server.run_folder("data runner-2") as other:
+            assert other != folder
+        with server.run_folder("data runner-1") as again:
+            assert again == folder
+            assert list(again.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_somebody_else_made_is_not_used(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(server, "RUN", (str(tmp_path),))
+    with server.run_folder("x") as folder:
+        name = folder
+    name.symlink_to(tmp_path)
+    with server.run_folder("x") as folder:
+        assert folder != name
+        assert not folder.is_symlink()
