@@ -155,7 +155,8 @@ class Broker(ABC):
     def publish(self, message: Outgoing) -> None:
         """Send without waiting: for messages that somebody waits for. Frames of one loop turn go out in one write.
 
-        Raises BrokerAway when there is no connection.
+        Raises BrokerAway when there is no connection, or the broker has not read for so long that too much waits to be
+        written; BrokerError for a message that the broker's protocol cannot carry (a key over 255 bytes).
         """
 
     @abstractmethod

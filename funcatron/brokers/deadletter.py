@@ -12,6 +12,7 @@ from funcatron.message.topology import DEAD_LETTER
 
 log = logging.getLogger("funcatron.brokers")
 
+MAX_HEADERS = 30_000  # characters of headers that are kept as they are
 RETRY = 1.0  # s until a message that could not be dead-lettered is given back
 
 
@@ -44,7 +45,7 @@ def dead(delivery: Delivery, reason: str, sender: str = "") -> Outgoing:
         content_type = found.content_type or content_type
     except BadMessage as err:
         reason = f"{reason}; {err}"
-    headers |= {
+    headers = _fitting(headers) | {
         "reason": reason[:1000],
         "from": sender,
         "at": str(time.time_ns() // 1_000_000),
@@ -59,6 +60,13 @@ def dead(delivery: Delivery, reason: str, sender: str = "") -> Outgoing:
         persistent=True,
         content_type=content_type,
     )
+
+
+def _fitting(headers: dict[str, str]) -> dict[str, str]:
+    """Leave room for what is added: brokers bound the size of all headers together."""
+    if sum(map(len, headers)) + sum(map(len, headers.values())) <= MAX_HEADERS:
+        return headers
+    return {name: value[:500] for name, value in list(headers.items())[:50]}
 
 
 def give_back(delivery: Delivery) -> None:

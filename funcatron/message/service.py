@@ -9,6 +9,8 @@ import pybase64
 
 from funcatron.errors import BadMessage
 
+_MAX_ID = 255  # bytes: it is the answer's correlation id, and AMQP takes no more
+
 HeaderValue = str | list[str]
 
 
@@ -75,6 +77,8 @@ class ServiceMessage:
         if body and "content-type" not in headers and type(get("content-type")) is str:
             headers["content-type"] = raw["content-type"]
         self.request_id = _text(raw, "request-id") or ""
+        if len(self.request_id) > _MAX_ID // 4 and len(self.request_id.encode()) > _MAX_ID:
+            raise BadMessage(f"request-id has more than {_MAX_ID} bytes.")
         self.deadline = _deadline(get("deadline"))
         self.reply_to = _text(raw, "reply-to")
         self.host = _text(raw, "host") or ""

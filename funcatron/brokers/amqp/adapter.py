@@ -30,7 +30,7 @@ from funcatron.brokers.amqp.codec import (
     TAG,
 )
 from funcatron.brokers.amqp.tags import Tags
-from funcatron.errors import BrokerError
+from funcatron.errors import BrokerAway
 
 log = logging.getLogger("funcatron.brokers.amqp")
 
@@ -194,11 +194,11 @@ class Adapter(Connection, asyncio.Protocol):  # type: ignore[misc]  # pika has n
             self._loop.call_soon(self._flush)
 
     def write_message(self, chunks: list[bytes | memoryview]) -> None:
-        """Write the frames of a message. Raises BrokerError when the broker has not read for so long that too much
+        """Write the frames of a message. Raises BrokerAway when the broker has not read for so long that too much
         waits."""
         if self._paused:
             if self._waiting > MAX_WAITING:
-                raise BrokerError(f"{self._waiting} bytes wait for the broker, which does not read")
+                raise BrokerAway(f"{self._waiting} bytes wait for the broker, which does not read")
             self._waiting += sum(map(len, chunks))
         if len(chunks) > 1:
             self._large = True

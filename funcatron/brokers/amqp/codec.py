@@ -27,7 +27,7 @@ _ACK = Struct(">BHIIQBB")
 
 def short(text: str | bytes) -> bytes:
     """Encode a short string. Raises BrokerError when it is longer than 255 bytes."""
-    raw = text.encode() if isinstance(text, str) else text
+    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     if len(raw) > 255:
         raise BrokerError(f"an AMQP short string is at most 255 bytes, this one is {len(raw)}: {raw[:40]!r}…")
     return bytes((len(raw),)) + raw

@@ -7,7 +7,7 @@ from struct import Struct, error
 from funcatron.brokers.amqp import tables
 from funcatron.brokers.amqp.codec import short
 from funcatron.brokers.base import Outgoing, Properties
-from funcatron.errors import BadMessage
+from funcatron.errors import BadMessage, BrokerError
 
 # flags, in the order in which the values stand
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE = 1 << 15, 1 << 14, 1 << 13, 1 << 12
@@ -20,7 +20,14 @@ _starts: dict[tuple[str, str], bytes] = {}  # encoded content type and headers o
 
 
 def encode(message: Outgoing) -> bytes:
-    """Encode flags and values. Raises BrokerError for a string that is too long."""
+    """Encode flags and values. Raises BrokerError for a string that is too long or no Unicode text."""
+    try:
+        return _encode(message)
+    except UnicodeEncodeError as err:
+        raise BrokerError(f"a property of the message is no Unicode text: {err}") from err
+
+
+def _encode(message: Outgoing) -> bytes:
     flags = CONTENT_TYPE | DELIVERY_MODE
     headers = message.headers
     if headers:

@@ -20,7 +20,7 @@ def encode(items: Mapping[str, str]) -> bytes:
     """Encode a field table of strings."""
     parts: list[bytes] = []
     for name, value in items.items():
-        raw = value.encode()
+        raw = value.encode("utf-8", "surrogateescape")
         parts += (short(name), b"S", _LONG.pack(len(raw)), raw)
     body = b"".join(parts)
     return _LONG.pack(len(body)) + body

@@ -48,6 +48,12 @@ def test_what_is_absent_has_a_plain_value() -> None:
     assert (got.request_id, got.deadline, got.reply_to) == ("", None, None)
 
 
+@pytest.mark.parametrize("request_id", ["x" * 255, "ü" * 127, "x" * 128])
+def test_request_ids_may_be_long(request_id: str) -> None:
+    """As long as a transport takes them."""
+    assert decode(request_id=request_id).request_id == request_id
+
+
 @pytest.mark.parametrize("body", [bytes(range(256)), b"", b"x" * 1_000_000])
 def test_binary_bodies_are_base64(body: bytes) -> None:
     """With line breaks, too, as MIME encoders write it."""
@@ -119,6 +125,8 @@ def test_a_deadline_may_be_a_number_or_its_digits(deadline: Any) -> None:
         ({"deadline": True}, "deadline"),
         ({"deadline": "9" * 30}, "deadline"),
         ({"request_id": {}}, "request-id"),
+        ({"request_id": "x" * 256}, "request-id"),
+        ({"request_id": "ü" * 128}, "request-id"),
         ({"host": []}, "host"),
     ],
 )
