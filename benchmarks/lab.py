@@ -20,6 +20,7 @@ from benchmarks.subjects.base import Subject
 from benchmarks.subjects.echo import Echo, EchoServers
 from benchmarks.subjects.funcatron import Funcatron, FuncatronServers
 from benchmarks.subjects.peers import Connexion, FunctionsFramework, Peer
+from funcatron.stack.frontend import workers
 
 Result = TypeVar("Result")
 ROUTINGS = ("direct", "firehose")
@@ -37,7 +38,7 @@ class Lab:
         self._rates: dict[str, float] = {}
         self._subjects: dict[str, Subject] = {}
         broker = Broker(folder / "echo-broker")
-        servers = EchoServers(broker, folder / "echo", workers=len(os.sched_getaffinity(0)))
+        servers = EchoServers(broker, folder / "echo", workers=workers("auto", len(os.sched_getaffinity(0))))
         self.funcatron = FuncatronServers(folder / "funcatron")
         for routing in ROUTINGS:
             self.add(Echo(servers, broker, routing))
