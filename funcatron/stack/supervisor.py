@@ -163,8 +163,13 @@ class Supervisor:
 
     def start_part(self, name: str) -> None:
         """Start a part if it is not up; does not wait."""
-        if not self.states()[name].up:
+        if self.states()[name].up:
+            return
+        try:
             self.call("supervisor.startProcess", name, False)
+        except StackError:
+            if not self.states()[name].up:  # it may have been restarted just now
+                raise
 
     def stop_part(self, name: str) -> None:
         """Stop a part and wait for it."""
