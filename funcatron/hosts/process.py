@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -203,6 +203,7 @@ class Host(asyncio.Protocol):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._gone.wait(), LINGER)
                 self._transport.abort()
+                await self._gone.wait()
             for lines in self._lines:
                 lines.drain()
                 lines.close()
@@ -307,8 +308,7 @@ class Host(asyncio.Protocol):
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         try:

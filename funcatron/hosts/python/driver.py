@@ -10,17 +10,22 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from funcatron.errors import HostError
-from funcatron.hosts.base import Command, HostDriver, Prepared
+from funcatron.hosts.base import Command, HostDriver, Limits, Prepared
 from funcatron.hosts.python import pex
 from funcatron.hosts.python.interpreters import Interpreter
+from funcatron.hosts.spawn import launcher, tool
 
 PROGRAM = Path(__file__).parent / "funcatron_host"
 START = "import sys; sys.path.insert(0, sys.argv[1]); from funcatron_host.main import main; main()"
 RECORD = "prepared.json"
+COMPILED = "compiled"
+LIMITS = Limits(memory=1024 * 1024 * 1024, files=256, cpu=600)  # of compiling
 # what `import funcatron` finds in a host, unless the bundle brings its own
 FACADE = """\"\"\"Funcatron as a Func sees it in its host.\"\"\"
 
@@ -58,6 +63,8 @@ def prepare(bundle: Path, folder: Path) -> Prepared:
                 _unpack(bundle, folder)
     details = json.loads((folder / RECORD).read_text())
     interpreter = Interpreter(Path(details["python"]), tuple(details["version"]))
+    if not (folder / COMPILED).exists():
+        _compile_later(folder)
     return Prepared(folder, {**details, "program": str(install_program(folder.parent, interpreter))})
 
 
@@ -75,6 +82,33 @@ def _unpack(bundle: Path, folder: Path) -> None:
         new.rename(folder)
     finally:
         pex.remove(new)
+
+
+_compiling: set[Path] = set()
+
+
+def _compile_later(folder: Path) -> None:
+    """Compile the modules of an unpacked bundle beside everything else: hosts cannot write there themselves.
+
+    That runs none of the bundle's code. It happens in a process of its own, that is limited, since it reads what
+    strangers wrote; a host that starts meanwhile just starts as slowly as without.
+    """
+    if folder in _compiling:
+        return
+    _compiling.add(folder)
+    python = str(folder / "env" / "bin" / "python")
+    what = [str(folder / "code"), str(folder / "env" / "lib")]
+    argv = [*launcher(LIMITS, own_user=False), tool("nice"), "-n", "19", python, "-I", "-m", "compileall", "-qq", *what]
+
+    def run() -> None:
+        try:
+            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, umask=0o022, cwd="/", check=False)
+            with suppress(OSError):  # the folder may have been removed
+                (folder / COMPILED).touch()
+        finally:
+            _compiling.discard(folder)
+
+    threading.Thread(target=run, name="compile", daemon=True).start()
 
 
 def _open_to_all(folder: Path) -> None:

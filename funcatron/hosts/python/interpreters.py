@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from funcatron.errors import BadBundle
 
 OLDEST = (3, 8)
+NEWEST = 30  # minor versions that are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +33,49 @@ class Interpreter:
 
 
 @functools.cache
-def installed() -> tuple[Interpreter, ...]:
-    """All interpreters, the Runner's own first, then the newest first. Starts each other one once to ask it."""
+def own() -> Interpreter:
+    """The Runner's own interpreter."""
     base = getattr(sys, "_base_executable", None) or sys.executable
-    own = Interpreter(Path(base).resolve(), (sys.version_info[0], sys.version_info[1], sys.version_info[2]))
-    found = {own.path: own}
+    return Interpreter(Path(base).resolve(), (sys.version_info[0], sys.version_info[1], sys.version_info[2]))
+
+
+def installed() -> Iterator[Interpreter]:
+    """All interpreters, the Runner's own first, then the newest first. The others are looked for when they are asked
+    for: each must be started once to know its version."""
+    yield own()
+    yield from _others()
+
+
+@functools.cache
+def _others() -> tuple[Interpreter, ...]:
+    found: dict[Path, Interpreter] = {}
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        for minor in range(OLDEST[1], 40):
+        for minor in range(OLDEST[1], NEWEST + 1):
             path = Path(folder, f"python3.{minor}")
-            if path.exists() and path.resolve() not in found and not _in_environment(path):
-                version = _ask(path)
-                if version is not None:
-                    found[path.resolve()] = Interpreter(path.resolve(), version)
-    others = sorted((i for i in found.values() if i is not own), key=lambda i: i.version, reverse=True)
-    return (own, *others)
+            if path.exists() and path.resolve() != own().path and not _in_environment(path):
+                interpreter = _ask(path)
+                if interpreter is not None and interpreter.path != own().path:
+                    found[interpreter.path] = interpreter
+    return tuple(sorted(found.values(), key=lambda each: each.version, reverse=True))
 
 
 def _in_environment(path: Path) -> bool:
     return (path.parent.parent / "pyvenv.cfg").exists()
 
 
-def _ask(path: Path) -> tuple[int, int, int] | None:
-    code = "import sys; print(sys.implementation.name, *sys.version_info[:3])"
+def _ask(path: Path) -> Interpreter | None:
+    """Start what may be an interpreter, or a shim that leads to one; None when it is not a CPython that works."""
+    code = "import json, sys; print(json.dumps([sys.implementation.name, sys.executable, *sys.version_info[:3]]))"
     try:
         said = subprocess.run([path, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+        name, executable, major, minor, micro = json.loads(said.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    name, *numbers = said.stdout.split()
-    return (int(numbers[0]), int(numbers[1]), int(numbers[2])) if name == "cpython" and len(numbers) == 3 else None
+    return Interpreter(Path(executable).resolve(), (major, minor, micro)) if name == "cpython" else None
 
 
 def choose(
-    constraints: Sequence[str], wheels: Iterable[str], candidates: Sequence[Interpreter]
+    constraints: Sequence[str], wheels: Iterable[str], candidates: Iterable[Interpreter]
 ) -> tuple[Interpreter, tuple[str, ...]]:
     """Return the interpreter for a bundle and the wheels of it that fit.
 

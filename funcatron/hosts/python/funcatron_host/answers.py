@@ -205,7 +205,7 @@ def is_response(value: Any) -> bool:
     if isinstance(value, type) or not hasattr(value, "headers"):
         return False
     status = getattr(value, "status_code", getattr(value, "status", None))
-    return isinstance(status, int) and any(hasattr(value, n) for n in ("get_data", "body", "content", "body_iterator"))
+    return isinstance(status, int) and any(hasattr(value, n) for n in ("get_data", "body", "content", "raw_headers"))
 
 
 def _from_response(value: Any) -> Made:
@@ -224,7 +224,7 @@ def _from_response(value: Any) -> Made:
     if content_type and _content_type(headers) is None and isinstance(content_type, str):
         headers.append(("content-type", content_type))
     headers = _end_to_end(headers)
-    if body is None or body is NoContent or code in (204, 304):
+    if body is None or body is NoContent or body == b"" or code in (204, 304):
         return Made(code, headers)
     if _content_type(headers) is None:
         headers.append(("content-type", infer(body, ())))

@@ -1,10 +1,19 @@
-"""What code written for Connexion, Flask or Starlette expects around it, when the bundle brings those libraries."""
+"""What code written for Connexion, Flask or Starlette expects around it, when the bundle brings those libraries.
+
+`connexion.request`, `connexion.context` and `flask.request`, `flask.g`, `flask.current_app` are context variables of
+theirs: they are set for each call. Responses that are ASGI applications are run. Nothing of this costs a bundle that
+does not use such a library.
+"""
 
 from __future__ import annotations
 
 import sys
+from io import BytesIO
+from types import FunctionType, ModuleType
+from urllib.parse import unquote_to_bytes
 
 from . import answers
+from .loading import loaded_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,18 +23,95 @@ if TYPE_CHECKING:
 
 
 class Frameworks:
-    """The contexts to set for each call; none unless the bundle's own modules use such a library."""
+    """Sets the contexts for each call. `enter` runs in the call's own context, so nothing has to be undone."""
 
     def __init__(self) -> None:
+        self._entries: List[Callable[[Call], None]] = []
         self.active = False
 
+    def add(self, entry: Callable[[Call], None]) -> None:
+        """Let `entry` run for each call."""
+        self._entries.append(entry)
+        self.active = True
+
     def enter(self, call: Call) -> None:
-        """Set the contexts for the rest of a call. Runs in the call's own context, so nothing has to be undone."""
+        """Set the contexts for the rest of a call."""
+        for entry in self._entries:
+            entry(call)
 
 
 def find(folder: str) -> Frameworks:
-    """Look at what was loaded."""
-    return Frameworks()
+    """Look at what was loaded: Connexion if it is there, Flask only if the bundle's own modules use it."""
+    found = Frameworks()
+    connexion = sys.modules.get("connexion.context")
+    if connexion is not None and hasattr(connexion, "_context"):
+        found.add(_connexion(connexion))
+    flask: Any = sys.modules.get("flask")
+    if flask is not None and any(_uses(module, "flask") for module in loaded_from(folder)):
+        found.add(_flask(flask.Flask("funcatron", static_folder=None)))
+    return found
+
+
+def _uses(module: Any, library: str) -> bool:
+    """Whether a module's names hold something of a library. Proxies are only looked at: they have no value yet."""
+    for value in list(vars(module).values()):
+        kind = type(value)
+        name = value.__name__ if kind is ModuleType else kind.__module__
+        if kind is FunctionType or isinstance(value, type):
+            name = value.__module__ or ""
+        if name.partition(".")[0] == library or name == "werkzeug.local":
+            return True
+    return False
+
+
+def _connexion(module: Any) -> Callable[[Call], None]:
+    def enter(call: Call) -> None:
+        body = call.raw_body()
+
+        async def receive() -> Dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        module._context.set(call.context._values)
+        module._scope.set(scope(call))
+        module._receive.set(receive)
+
+    return enter
+
+
+def _flask(app: Any) -> Callable[[Call], None]:
+    return lambda call: app.request_context(environ(call)).push()
+
+
+def environ(call: Call) -> Dict[str, Any]:
+    """The WSGI environment of a call (PEP 3333)."""
+    context = call.context
+    name, _, port = context.host.partition(":")
+    made: Dict[str, Any] = {
+        "REQUEST_METHOD": context.method or "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(context.path).decode("latin-1"),
+        "RAW_URI": context.path,
+        "QUERY_STRING": context.query,
+        "SERVER_NAME": name or "localhost",
+        "SERVER_PORT": port or ("443" if context.scheme == "https" else "80"),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": context.remote_addr,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": context.scheme,
+        "wsgi.input": BytesIO(context.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "CONTENT_LENGTH": str(len(context.body)),
+    }
+    for key, value in context.headers.items():
+        wsgi = key.upper().replace("-", "_")
+        if wsgi == "CONTENT_TYPE":
+            made[wsgi] = value
+        elif wsgi != "CONTENT_LENGTH":
+            made["HTTP_" + wsgi] = value
+    return made
 
 
 async def run_asgi(
@@ -74,6 +160,3 @@ def scope(call: Call) -> Dict[str, Any]:
         "path_params": dict(context.path_params),
         "extensions": {},
     }
-
-
-_ = sys
