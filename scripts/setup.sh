@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 STACK_PACKAGES="python3-venv rabbitmq-server nginx libnginx-mod-http-lua lua-cjson ca-certificates curl"
-TEST_PACKAGES="lua-check luajit wget procps git"
+TEST_PACKAGES="lua-check wget procps git"
 BENCH_PACKAGES="wrk"
 POLICY=/usr/sbin/policy-rc.d
 VENV=.venv
@@ -83,7 +83,7 @@ install_packages() {
     installed erlang-base || services="$services epmd.service epmd.socket"
     forbid_services
     log=$(mktemp)
-    for command in "update -q" "install -q -y --no-install-recommends $missing"; do
+    for command in "update -q" "install -q -y --no-install-recommends --no-remove $missing"; do
         # shellcheck disable=SC2086 # the words are apt-get's arguments
         if ! as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 $command >"$log" 2>&1 </dev/null; then
             tail -n 30 "$log" >&2
