@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 STACK_PACKAGES="python3-venv rabbitmq-server nginx libnginx-mod-http-lua lua-cjson ca-certificates curl"
-TEST_PACKAGES="lua-check wget procps git"
+TEST_PACKAGES="lua-check openssl wget wrk procps git"
 BENCH_PACKAGES="wrk"
 POLICY=/usr/sbin/policy-rc.d
 VENV=.venv
