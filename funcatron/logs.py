@@ -55,4 +55,6 @@ def setup(component: str, level: str = "INFO", stream: IO[str] | None = None) ->
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
-    logging.getLogger("pika").setLevel(logging.WARNING)
+    for chatty in ("pika", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("pika.channel").setLevel(logging.ERROR)  # the drivers say themselves what was refused
