@@ -135,7 +135,8 @@ def test_our_response_takes_a_content_type() -> None:
 
 def test_generators_and_files_are_streams() -> None:
     assert make((part for part in "ab"), JSON).stream is not None
-    assert make(pathlib.Path(__file__).open("rb"), JSON).stream.read(3) == b'"""'  # noqa: SIM115
+    with open(__file__, "rb") as file:
+        assert make(file, JSON).stream is file
 
 
 # -- JSON ------------------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ Pair = collections.namedtuple("Pair", "a b")
         (Attrs(), '{"x":1}'),
         (Own(), "[1]"),
         (Pair(1, 2), "[1,2]"),
-        ({1: 2, True: None}, '{"1":2,"true":null}'),
+        ({1: 2, None: False}, '{"1":2,"null":false}'),
         (collections.deque([1]), "[1]"),
         (collections.OrderedDict(a=1), '{"a":1}'),
         (frozenset([1]), "[1]"),

@@ -1,4 +1,4 @@
-"""Unpacking a PEX: once, atomically, into an environment that any user can read and nobody but the Runner can change."""
+"""Unpacking a PEX: once, atomically, into an environment that all users can read and none but the Runner's change."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_what_a_bundle_imports_as_funcatron_is_there(tmp_path: Path) -> None:
         check=True,
         timeout=20,
     )
-    assert said.stdout.split() == "Cancelled Context Headers NoContent Problem Response context use".split()
+    assert said.stdout.strip() == "Cancelled Context Headers NoContent Problem Response context use"
 
 
 def test_the_command_is_isolated_and_records_are_json(tmp_path: Path) -> None:
