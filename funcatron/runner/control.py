@@ -15,7 +15,7 @@ from funcatron.brokers.base import Broker, Consumer, Delivery, Exchange, Outgoin
 from funcatron.errors import BadMessage, BrokerError, Faults, FuncatronError
 from funcatron.message import control, encode, parse
 from funcatron.message.topology import DEAD_LETTER, RUNNERS, runner_queue
-from funcatron.runner.func import Deployment
+from funcatron.runner.deployment import Deployment
 from funcatron.runner.outbox import Outbox
 
 log = logging.getLogger("funcatron.runner.control")

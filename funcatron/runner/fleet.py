@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from funcatron.errors import BrokerError
-from funcatron.runner.func import Deployment, Func, Tools
+from funcatron.runner.deployment import Deployment
+from funcatron.runner.func import Func, Tools
 
 log = logging.getLogger("funcatron.runner.fleet")
 

@@ -9,8 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from funcatron.runner.call import Call
 from funcatron.runner.capacity import Capacity
 from funcatron.runner.crashes import Crashes
 from funcatron.runner.deadlines import Deadlines
+from funcatron.runner.deployment import Deployment
 from funcatron.runner.hostlog import LogPump
 from funcatron.runner.loading import Loaded, load
 from funcatron.runner.orphans import Orphans
@@ -40,36 +40,6 @@ MOST_HELD = 256  # early messages that don't count as slots
 LOOK = 0.2  # between two looks at the queue while draining, s
 CALM = 2  # so many empty looks in a row are the end of a queue
 BLIND = 30.0  # a queue whose depth stays unknown for so long is given up, s
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What the Tron says of a Func: a bundle, its queue and its settings."""
-
-    sha: str
-    queue: str
-    name: str = ""
-    host: str | None = None
-    path: str | None = None
-    props: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, message: Mapping[str, Any]) -> Deployment:
-        """Read it from an `enable` or an entry of `all-bundles`. Raises BadMessage."""
-        try:
-            sha, queue = message["sha"], message["queue"]
-        except KeyError as err:
-            raise BadMessage(f"a deployment without {err}") from err
-        return cls(
-            sha=sha,
-            queue=queue,
-            name=message.get("name") or queue,
-            host=message.get("host"),
-            path=message.get("path"),
-            props=message.get("props") or {},
-            settings=message.get("settings") or {},
-        )
 
 
 @dataclass(frozen=True)
@@ -106,6 +76,7 @@ class Func:
         self._waking: asyncio.Task[None] | None = None
         self._failures = Crashes()
         self._prefetch = 0
+        self._leaving = False
         self._tuning = False
         self._last = (0, 0.0)  # calls and seconds at the last tick
         self._label = {"sha": deployment.sha, "queue": deployment.queue}
@@ -147,7 +118,9 @@ class Func:
         self.state = "retired"
 
     async def stop_taking(self) -> None:
-        """Take no more messages. Idempotent."""
+        """Take no more messages; `close` gives those back that still come, so that nobody takes them for tried ones.
+        Idempotent."""
+        self._leaving = True
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.cancel()
@@ -214,6 +187,9 @@ class Func:
 
     def _receive(self, delivery: Delivery) -> None:
         self.stats.received += 1
+        if self._leaving:  # once nothing more comes
+            self._backlog.append(delivery)
+            return
         if self.service is not None:
             self.service.receive(delivery)
             return
@@ -293,6 +269,7 @@ class Func:
             self.settler,
             self.tools.deadlines,
             timeout=loaded.timeout,
+            validation=loaded.validation,
             hold=self._hold,
         )
         self.state = "awake"

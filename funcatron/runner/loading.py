@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from funcatron import bundles, spec
-from funcatron.errors import BadMessage
 from funcatron.hosts import Host, HostDriver, Limits, Prepared, User, driver
+from funcatron.runner.deployment import Wishes
 from funcatron.runner.pool import Launch, OnExit
 from funcatron.spec import Api
 
 if TYPE_CHECKING:
-    from funcatron.runner.func import Deployment, Tools
+    from funcatron.runner.deployment import Deployment
+    from funcatron.runner.func import Tools
 
 USERS = 100_000_000  # user ids for hosts, from settings.host_uid on: one a bundle; so many that none is shared
 
@@ -31,10 +31,12 @@ class Loaded:
     smallest: int  # hosts that always run
     largest: int
     timeout: float  # of Operations that say nothing, s
+    validation: str | float | None = None  # of answers, where the deployment says it
 
 
 async def load(deployment: Deployment, tools: Tools) -> Loaded:
-    """Fetch, unpack and compile. Raises BadBundle, BadSpec, HostError, NotFound, StoreError."""
+    """Fetch, unpack and compile. Raises BadBundle, BadSpec, HostError, NotFound, SettingsError, StoreError."""
+    own = Wishes.read(deployment.settings)
     sha, settings = deployment.sha, tools.settings
     file = await tools.cache.fetch(sha)
     bundle = await asyncio.to_thread(bundles.recognise, file)
@@ -42,33 +44,33 @@ async def load(deployment: Deployment, tools: Tools) -> Loaded:
     api = await asyncio.to_thread(spec.load, bundle.spec_files, bundle.entry, check=False)
     made = driver(bundle.kind)
     prepared = await made.prepare(file, tools.cache.home(sha) / "unpacked")
-    own = deployment.settings
     limits = Limits(
-        memory=_number(own, "memory", settings.host_memory),
-        files=_number(own, "files", settings.host_files),
-        cpu=_number(own, "cpu", settings.host_cpu),
+        memory=settings.host_memory if own.memory is None else own.memory,
+        files=settings.host_files if own.files is None else own.files,
+        cpu=settings.host_cpu if own.cpu is None else own.cpu,
     )
-    slots = _number(own, "concurrency", 0) or max(
+    slots = own.concurrency or max(
         (operation.concurrency or settings.func_concurrency for operation in api.operations), default=1
     )
     smallest, largest = instances(api, own)
     start = _Start(deployment, tools, api, made, prepared, limits, slots)
-    return Loaded(api, start, slots, smallest, largest, float(own.get("timeout") or settings.func_timeout))
+    timeout = own.timeout or settings.func_timeout
+    return Loaded(api, start, slots, smallest, largest, timeout, own.validate_responses)
 
 
-def instances(api: Api, own: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many hosts at least and at most: the deployment's settings, else the widest that an Operation says.
+def instances(api: Api, own: Wishes) -> tuple[int, int]:
+    """Return how many hosts at least and at most: as the deployment says, else the widest that an Operation says.
 
     Without any: none while idle, and up to the number of cores when one host is not enough.
     """
-    wish = own.get("instances")
-    if isinstance(wish, Mapping):
-        low, high = int(wish.get("min") or 0), wish.get("max")
-        return low, max(low, 1, int(high) if high else os.cpu_count() or 1)
-    said = [operation.instances for operation in api.operations if operation.instances is not None]
-    low = max((each.min for each in said), default=0)
-    high = max((each.max for each in said if each.max is not None), default=os.cpu_count() or 1)
-    return low, max(low, 1, high)
+    cores = os.cpu_count() or 1
+    if own.instances is not None:
+        low, high = own.instances
+    else:
+        said = [operation.instances for operation in api.operations if operation.instances is not None]
+        low = max((each.min for each in said), default=0)
+        high = max((each.max for each in said if each.max is not None), default=None)
+    return low, max(low, 1, cores if high is None else high)
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,3 @@ def user_of(sha: str, first: int) -> User | None:
         return None
     uid = first + int(sha[:8], 16) % USERS
     return User(uid, uid)
-
-
-def _number(own: Mapping[str, Any], name: str, default: int) -> int:
-    value = own.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise BadMessage(f"the deployment's setting {name} must be a whole number of 0 or more")
-    return value

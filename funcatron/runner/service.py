@@ -37,11 +37,19 @@ class Service:
     """Applies one Func to its messages."""
 
     def __init__(
-        self, api: Api, pool: Pool, settler: Settler, deadlines: Deadlines, *, timeout: float, hold: Hold
+        self,
+        api: Api,
+        pool: Pool,
+        settler: Settler,
+        deadlines: Deadlines,
+        *,
+        timeout: float,
+        validation: str | float | None,
+        hold: Hold,
     ) -> None:
         self.api, self.pool, self.settler, self.deadlines = api, pool, settler, deadlines
         self.stats, self.orphans = settler.stats, settler.orphans
-        self.timeout = timeout
+        self.timeout, self.validation = timeout, validation
         self._hold = hold  # keeps a message that is early for so many seconds
 
     # ------------------------------------------------------------------ a message comes
@@ -201,19 +209,24 @@ class Service:
             settler.fail(call, failure(500, call.request_id), "failed")
             return
         operation = call.operation
-        if operation is not None and operation.validate_responses != "off":
-            faults = outcome.faults(operation, result)
-            if faults:
-                log.warning("an answer does not follow the spec", extra={**settler.about(call), "faults": faults})
-                if operation.validate_responses == "strict":
-                    settler.fail(call, failure(500, call.request_id, "The answer does not follow the spec."), "failed")
-                    return
+        if operation is not None:
+            wanted = operation.validate_responses if self.validation is None else self.validation
+            if wanted != "off" and not self._valid(call, operation, result, wanted):
+                settler.fail(call, failure(500, call.request_id, "The answer does not follow the spec."), "failed")
+                return
         if call.reply_to is None and result.status >= 500:
             settler.fail(call, result, f"status-{result.status}")
         elif call.reply_to is None and result.status in (401, 403) and "security" in call.frame:
             settler.bury(call, f"status-{result.status}")
         else:
             settler.reply(call, result)
+
+    def _valid(self, call: Call, operation: Operation, result: Outcome, wanted: str | float) -> bool:
+        """Check an answer; what is wrong is logged. False: it must not go out."""
+        faults = outcome.faults(operation, result, wanted)
+        if faults:
+            log.warning("an answer does not follow the spec", extra={**self.settler.about(call), "faults": faults})
+        return not faults or wanted != "strict"
 
     def died(self, call: Call) -> None:
         """The call's host died, and the call does not run again."""

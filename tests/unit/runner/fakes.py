@@ -27,7 +27,8 @@ from funcatron.runner import func as func_module
 from funcatron.runner.cache import Cache
 from funcatron.runner.capacity import Capacity
 from funcatron.runner.deadlines import Deadlines
-from funcatron.runner.func import Deployment, Func, Tools
+from funcatron.runner.deployment import Deployment
+from funcatron.runner.func import Func, Tools
 from funcatron.runner.loading import Loaded
 from funcatron.runner.orphans import Orphans
 from funcatron.runner.outbox import Outbox
@@ -213,6 +214,7 @@ class World:
         self.start_errors: list[Exception] = []
         self.load_error: Exception | None = None
         self.loads = 0
+        self.validation: str | float | None = None
         self.slots, self.smallest, self.largest = 4, 0, 1
         self.replies: dict[str, list[Reply]] = {}
         self.dead: list[Delivery] = []
@@ -273,7 +275,7 @@ class World:
             self.hosts.append(host)
             return host
 
-        return Loaded(self.api, launch, self.slots, self.smallest, self.largest, 30.0)
+        return Loaded(self.api, launch, self.slots, self.smallest, self.largest, 30.0, self.validation)
 
     def _replied(self, delivery: Delivery) -> None:
         validate("answer", json.loads(delivery.body))

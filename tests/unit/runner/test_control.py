@@ -19,7 +19,7 @@ from funcatron.message import encode, validate
 from funcatron.message.topology import DEAD_LETTER, FOR_TRON, RUNNERS
 from funcatron.runner import control as control_module
 from funcatron.runner.control import Control
-from funcatron.runner.func import Deployment
+from funcatron.runner.deployment import Deployment
 from funcatron.runner.outbox import Outbox
 from tests.unit.runner.fakes import until
 

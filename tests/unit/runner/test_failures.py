@@ -12,8 +12,9 @@ from funcatron.errors import BadSpec, HostError, LoadError
 from funcatron.hosts import Answer
 from funcatron.runner import call as call_module
 from funcatron.runner import crashes, pool, retry
-from funcatron.runner.func import Deployment, Func
-from tests.unit.runner.fakes import QUEUE, SHA, World, json_answer, problem_of, until
+from funcatron.runner.deployment import Deployment
+from funcatron.runner.func import Func
+from tests.unit.runner.fakes import QUEUE, SHA, World, json_answer, problem_of, until, world
 
 
 def mute(here: World) -> None:
@@ -384,3 +385,47 @@ async def test_a_drain_empties_the_queue_first(here: World) -> None:
     assert not here.hub.queues[QUEUE].takers
     for request in requests:
         assert (await here.reply_to(request)).status == 200
+
+
+async def test_messages_that_come_while_it_stops_taking_go_back_as_they_were(here: World) -> None:
+    mute(here)
+    here.send()
+    await here.call_at()
+    consumer = here.func._consumer
+    assert consumer is not None
+    stop = consumer.cancel
+
+    async def cancel() -> None:
+        late.append(here.send("/pets/pets", "POST", body={}))
+        await until(lambda: here.func._backlog)
+        await stop()
+
+    late: list[str] = []
+    consumer.cancel = cancel  # type: ignore[method-assign]
+    await here.func.close(grace=0.0)
+    await here.tools.outbox.settle()
+    stored = next(one for one in here.hub.queues[QUEUE].ready if one.message.correlation_id == late[0])
+    assert here.func.stats.requeued == 1
+    assert not stored.redelivered
+    assert "attempt" not in stored.message.headers
+
+
+async def test_a_held_message_that_comes_back_has_lost_no_attempt(here: World, monkeypatch: Any) -> None:
+    here.watch(here.func)
+    here.reply = lambda frame, body: Answer(500, failed=True)
+    here.send("/pets/pets", "POST", body={}, waits=False)
+    await until(lambda: here.func._held)
+    here.hosts[0].reply = lambda frame, body: json_answer()
+    here.broker.cut()
+    await until(lambda: here.func.stats.discarded == 1)
+    assert here.func.stats.dead_lettered == 0
+    assert here.hosts[0].seen[-1]["operation"] == "app.add"
+    assert len(here.hosts[0].seen) == 2
+
+
+async def test_a_deployment_may_ask_for_checked_answers(tmp_path: Any, monkeypatch: Any) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        here.validation = "strict"
+        await here.func.serve()
+        here.reply = lambda frame, body: json_answer(1)
+        assert (await here.ask()).status == 500

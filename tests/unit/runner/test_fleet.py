@@ -12,8 +12,8 @@ import pytest_asyncio
 from funcatron.brokers.base import Queue
 from funcatron.errors import BadSpec, LoadError
 from funcatron.runner import fleet as fleet_module
+from funcatron.runner.deployment import Deployment
 from funcatron.runner.fleet import Funcs
-from funcatron.runner.func import Deployment
 from tests.unit.runner.fakes import QUEUE, SHA, World, json_answer, until, world
 
 ONE = Deployment(SHA, QUEUE)

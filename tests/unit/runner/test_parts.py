@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from funcatron.errors import BadMessage
+from funcatron.errors import SettingsError
 from funcatron.runner import hostlog, retry
 from funcatron.runner.crashes import LIMIT, WINDOW, Crashes
 from funcatron.runner.deadlines import Deadlines
+from funcatron.runner.deployment import Wishes
 from funcatron.runner.hostlog import LogPump, host_text
-from funcatron.runner.loading import _number, instances, user_of
+from funcatron.runner.loading import instances, user_of
 from funcatron.runner.outbox import _left
 from funcatron.runner.outcome import Outcome, without_body
 from funcatron.runner.retry import Step
@@ -124,17 +125,50 @@ class Spec:
 def test_instances_are_the_widest_that_any_operation_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     spec: Any = Spec(Instances(1, 2), None, Instances(0, 5))
-    assert instances(spec, {}) == (1, 5)
+    assert instances(spec, Wishes()) == (1, 5)
     nothing: Any = Spec(None)
-    assert instances(nothing, {}) == (0, 6)
-    assert instances(nothing, {"instances": {"min": 2, "max": 3}}) == (2, 3)
-    assert instances(nothing, {"instances": {"min": 9}}) == (9, 9)
+    assert instances(nothing, Wishes()) == (0, 6)
+    assert instances(nothing, Wishes(instances=(2, 3))) == (2, 3)
+    assert instances(nothing, Wishes(instances=(9, None))) == (9, 9)
 
 
-def test_a_setting_that_is_no_number_is_named() -> None:
-    with pytest.raises(BadMessage, match="memory"):
-        _number({"memory": "much"}, "memory", 1)
-    assert _number({}, "memory", 1) == 1
+def test_the_settings_of_a_deployment_are_read() -> None:
+    wishes = Wishes.read(
+        {
+            "timeout": 3,
+            "concurrency": 2,
+            "instances": {"min": 1},
+            "validate-responses": 0.5,
+            "memory": 0,
+            "files": 64,
+            "cpu": 10,
+            "log-level": "debug",
+        }
+    )
+    assert wishes == Wishes(3.0, 2, (1, None), 0.5, 0, 64, 10, "DEBUG")
+    assert Wishes.read({"validate-responses": True}).validate_responses == "on"
+    assert Wishes.read({}) == Wishes()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("timeout", 0),
+        ("timeout", "5"),
+        ("concurrency", 0),
+        ("concurrency", True),
+        ("instances", 3),
+        ("instances", {"most": 3}),
+        ("instances", {"min": 3, "max": 2}),
+        ("validate-responses", 2),
+        ("memory", "1 GB"),
+        ("log-level", "loud"),
+        ("colour", "red"),
+    ],
+)
+def test_a_wrong_setting_of_a_deployment_is_named(key: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=key):
+        Wishes.read({key: value})
 
 
 def test_each_bundle_has_a_user_of_its_own_where_the_runner_is_root(monkeypatch: pytest.MonkeyPatch) -> None:
