@@ -25,6 +25,7 @@ class Lines:
         self._taken = 0
         self._dropped = 0
         self._paused: asyncio.TimerHandle | None = None
+        self._reporting: asyncio.TimerHandle | None = None
         self.closed = False
         os.set_blocking(fd, False)
         loop.add_reader(fd, self._read)
@@ -42,7 +43,6 @@ class Lines:
             return
         now = time.monotonic()
         if now - self._second >= 1.0:
-            self._report()
             self._second, self._taken = now, 0
         self._taken += len(data)
         if self._taken > RATE:
@@ -62,6 +62,8 @@ class Lines:
         """Count what is over the rate, and read on only after a pause, so that a flood costs the Runner little."""
         self._dropped += len(data) + len(self._rest)
         self._rest = b""
+        if self._reporting is None:
+            self._reporting = self._loop.call_later(1.0, self._report)
         self._loop.remove_reader(self._fd)
         self._paused = self._loop.call_later(PAUSE, self._resume)
 
@@ -75,6 +77,9 @@ class Lines:
             self._on_log(record("info" if self._stream == "stdout" else "warning", text, stream=self._stream))
 
     def _report(self) -> None:
+        if self._reporting is not None:
+            self._reporting.cancel()
+            self._reporting = None
         if self._dropped:
             text = f"{self._dropped} bytes of {self._stream} were dropped: more than {RATE} bytes a second"
             self._on_log(record("warning", text, stream=self._stream))

@@ -74,9 +74,11 @@ class Host(asyncio.Protocol):
         self._last: deque[str] = deque(maxlen=20)  # of what it wrote, to explain a failed start
         self._loaded: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._exited: asyncio.Future[int] = self._loop.create_future()
-        self._gone = asyncio.Event()
+        self._gone = asyncio.Event()  # the connection
+        self._ended = asyncio.Event()  # everything
         self._stopping = False
         self._folder: Path | None = None
+        self._burial: asyncio.Task[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -120,10 +122,7 @@ class Host(asyncio.Protocol):
             await host._buried()
             raise
         host.operations, host.python = loaded.get("operations", {}), str(loaded.get("python", ""))
-        if host._exited.done():
-            host._on_exit(host, host._exited.result())
-        else:
-            host._exited.add_done_callback(lambda _: host._loop.create_task(host._after_exit()))
+        host._exited.add_done_callback(lambda _: host._bury())  # soon, also when it has ended already
         return host
 
     def _listen(self, run: Path | None, user: User | None) -> socket.socket:
@@ -185,6 +184,9 @@ class Host(asyncio.Protocol):
             os.killpg(self.pid, signal.SIGKILL)
         self._exited.set_result(self._process.wait())
 
+    def _bury(self) -> None:
+        self._burial = self._loop.create_task(self._after_exit())
+
     async def _after_exit(self) -> None:
         await self._buried()
         code = self._exited.result()
@@ -194,6 +196,7 @@ class Host(asyncio.Protocol):
         for done in calls.values():
             done(None)
         self._on_exit(self, code)
+        self._ended.set()
 
     async def _buried(self) -> None:
         """Read what is left of an ended process, then free all that it had."""
@@ -220,7 +223,7 @@ class Host(asyncio.Protocol):
             self._write(protocol.encode({"type": "stop"}))
             await asyncio.wait({self._exited}, timeout=grace)
             self.kill()
-        await self._exited
+        await self._ended.wait()
 
     def kill(self) -> None:
         """Kill the host and everything that it started, now. Its calls get None, `on_exit` follows."""

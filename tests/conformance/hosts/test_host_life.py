@@ -15,7 +15,8 @@ import pytest
 
 from funcatron.errors import HostError, LoadError
 from funcatron.hosts import Answer, Host, Limits, User, driver
-from tests.hosting import WAIT, hosting, write_pex
+from funcatron.hosts.python.interpreters import installed
+from tests.hosting import WAIT, Bench, hosting, operations, write_pex
 
 CODE = '''
 import asyncio, ctypes, os, signal, subprocess, sys, threading, time
@@ -244,6 +245,111 @@ async def test_every_call_of_thousands_is_answered_once_with_its_own_answer() ->
         await asyncio.wait_for(done.wait(), WAIT)
         assert answers == {number: number for number in range(total)}
         assert bench.host.in_flight == 0
+
+
+ASYNC = """
+import asyncio, time
+
+async def sleep(seconds):
+    await asyncio.sleep(seconds)
+    return "slept"
+
+async def quick(number=0):
+    return number
+
+async def cleans_up():
+    try:
+        await asyncio.sleep(60)
+    finally:
+        print("cleaned up")
+
+async def pieces():
+    for number in range(3):
+        yield f"{number}"
+        await asyncio.sleep(0)
+
+running = most = 0
+
+async def counted(seconds):
+    global running, most
+    running += 1
+    most = max(most, running)
+    await asyncio.sleep(seconds)
+    running -= 1
+    return most
+
+async def raises():
+    raise ValueError("it is broken")
+
+def _slow_check(token):
+    time.sleep(0.3)
+    return {"sub": token}
+"""
+CHECK = {"scheme": "s", "kind": "bearer", "check": "app._slow_check", "args": ["ada"], "scopes": []}
+
+
+async def test_a_bundle_of_coroutines_alone_holds_to_the_same_rules() -> None:
+    async with hosting(ASYNC, concurrency=20, checkers=["app._slow_check"]) as bench:
+        began = time.monotonic()
+        calls = [bench.send("sleep", {"seconds": 0.3}) for _ in range(10)]
+        calls += [bench.send("quick", {"number": 7}, security=[[CHECK]]) for _ in range(8)]
+        assert value(await bench.call("quick", {"number": 3})) == 3
+        assert time.monotonic() - began < 0.25
+        answers = await asyncio.gather(*calls)
+        assert time.monotonic() - began < 1.5
+        assert [value(answer) for answer in answers if answer] == ["slept"] * 10 + [7] * 8
+        assert bytes((await bench.call("pieces")).body) == b"012"
+        assert (await bench.call("raises")).failed
+        call = bench.send("cleans_up")
+        await bench.call("quick")
+        bench.host.cancel(call.number)  # type: ignore[attr-defined]
+        answer = await asyncio.wait_for(call, WAIT)
+        assert answer is not None
+        assert answer.status == 504
+        await bench.until(lambda: "cleaned up" in bench.messages("id-cleans_up"))
+        last = bench.send("sleep", {"seconds": 0.2})
+        await bench.call("quick")
+        await bench.host.stop(WAIT)
+        assert (await last) is not None
+        assert bench.exits == [0]
+
+
+async def test_a_bundle_of_coroutines_alone_runs_no_more_than_its_concurrency() -> None:
+    async with hosting(ASYNC, concurrency=3) as bench:
+        calls = [bench.call("counted", {"seconds": 0.01}) for _ in range(30)]
+        assert max(value(answer) for answer in await asyncio.gather(*calls)) == 3
+        late = [bench.send("sleep", {"seconds": 0.3}) for _ in range(4)]
+        bench.host.cancel(late[3].number)  # type: ignore[attr-defined]
+        answer = await asyncio.wait_for(late[3], WAIT)
+        assert answer is not None
+        assert answer.status == 504
+        await asyncio.gather(*late)
+
+
+async def test_large_bodies_reach_a_bundle_of_coroutines_alone() -> None:
+    code = "async def length(body): return len(body)\nasync def large(count): return b'x' * count\n"
+    async with hosting(code) as bench:
+        calls = [bench.send("length", body_kind="binary", body=b"y" * size) for size in (3, 5_000_000, 65_537, 1)]
+        answers = await asyncio.wait_for(asyncio.gather(*calls), WAIT)
+        assert [value(answer) for answer in answers if answer] == [3, 5_000_000, 65_537, 1]
+        assert len((await bench.call("large", {"count": 5_000_000})).body) == 5_000_000
+
+
+async def test_hosts_run_on_every_python_that_is_installed(tmp_path: Path) -> None:
+    for number, interpreter in enumerate(installed()):
+        version = ".".join(map(str, interpreter.version[:2]))
+        code = "import sys\ndef f(a): return [a, list(sys.version_info[:2])]\nasync def g(a): return f(a)\n"
+        info = {"interpreter_constraints": [f"=={version}.*"]}
+        bundle = write_pex(tmp_path / f"{number}.pex", {"app.py": code}, info)
+        bench = Bench()
+        made = driver("python")
+        prepared = await made.prepare(bundle, tmp_path / "cache" / str(number))
+        load = {"operations": operations(code)}
+        bench.host = await Host.start(made, prepared, load, on_log=bench.on_log, on_exit=bench.on_exit, run=tmp_path)
+        for function in ("f", "g"):
+            assert value(await bench.call(function, {"a": 1})) == [1, list(interpreter.version[:2])]
+        await bench.host.stop(WAIT)
+        assert bench.lines == []
 
 
 # -- time ------------------------------------------------------------------------------------------------------------

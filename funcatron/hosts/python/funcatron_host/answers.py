@@ -137,7 +137,7 @@ def _plain(value: Any, status: Any, headers: Headers, produces: Sequence[str]) -
     """An answer from a value that is no response object."""
     empty = value is None or value is NoContent or _is_connexion_no_content(value)
     code = (204 if empty else 200) if status is None else _status(status)
-    headers = [pair for pair in headers if pair[0].lower() not in _HOP]
+    headers = _end_to_end(headers)
     if empty or code in (204, 304):
         return Made(code, headers)
     given = _content_type(headers)
@@ -237,7 +237,12 @@ def _needs_running(value: Any) -> bool:
 
 
 def _end_to_end(headers: Headers) -> Headers:
-    return [pair for pair in headers if pair[0].lower() not in _HOP]
+    """Leave out what belongs to one connection, also what `Connection` names (RFC 9110, 7.6.1)."""
+    dropped = _HOP
+    for name, value in headers:
+        if name.lower() == "connection":
+            dropped = dropped.union(each.strip().lower() for each in value.split(","))
+    return [pair for pair in headers if pair[0].lower() not in dropped]
 
 
 def _is_connexion_no_content(value: Any) -> bool:

@@ -30,7 +30,7 @@ QUIET = 5  # looks without a running call after which the watchman sleeps
 PARKED = 8  # threads that are kept for later
 BACKLOG = 200  # log lines that may wait for the next write
 
-_CALLS = ("call", "authorize")
+CALLS = ("call", "authorize")
 
 
 class Worker:
@@ -75,6 +75,7 @@ class Engine:
         self._leader: Optional[Worker] = None
         self._parked: List[Worker] = []
         self._workers: List[Worker] = []
+        self._roused = False  # a thread is on its way to what is pending
         self._watching = False
         self._watch_gate = threading.Event()
         self._stopping = False
@@ -108,6 +109,12 @@ class Engine:
             start_plain(lambda: self._live(worker), "funcatron-call")
         return worker
 
+    def _help(self) -> None:
+        """See to it that a thread looks at what is pending. Under the lock."""
+        if not self._roused:
+            self._roused = True
+            self._rouse()
+
     def _live(self, me: Worker) -> None:
         """A thread's life: lead, work, park."""
         me.ident = get_ident()
@@ -130,7 +137,7 @@ class Engine:
         if frames is None:
             return False
         for header, body in frames:
-            if header["type"] in _CALLS:
+            if header["type"] in CALLS:
                 call = self._make(header, body)
                 if call is not None:
                     self._pending.append(call)
@@ -152,37 +159,44 @@ class Engine:
 
     def _work(self, me: Worker) -> None:
         """Run what is pending, as far as the limit allows."""
-        call: Optional[Call] = None
-        took = False
-        while True:
-            with self._lock:
-                if call is not None:
-                    me.call = None
-                    if not took:
-                        self._running -= 1
-                        del self._active[call.id]
-                if not self._pending or self._running >= self._limit:
-                    if self._stopping:
-                        self._check_stopped()
-                    return
-                call = self._pending.popleft()
-                self._running += 1
-                self._active[call.id] = call
-                call.worker = me
-                me.call = me.open = call
-                if call.operation.blocks and self._leader is me:
-                    self._promote()
+        call = self._next(me)
+        while call is not None:
             if not self._watching:
                 self._watching = True
                 self._watch_gate.set()
+            handed = False
             try:
-                took = self._run(call)
+                handed = self._run(call)
             except Cancelled:  # taken: there is never a second one for a call
                 me.open = None
-                took = False
                 self._refuse(call)
             if self._leader is not me:
                 self._sender.flush()
+            call = self._next(me, None if handed else call)
+
+    def _next(self, me: Worker, done: Optional[Call] = None) -> Optional[Call]:
+        """Put away the call that this thread has done, and take another one if there is one, and room for it."""
+        with self._lock:
+            self._roused = False
+            me.call = None
+            if done is not None:
+                self._running -= 1
+                del self._active[done.id]
+            if not self._pending or self._running >= self._limit:
+                if self._stopping:
+                    self._check_stopped()
+                return None
+            call = self._pending.popleft()
+            self._running += 1
+            self._active[call.id] = call
+            call.worker = me
+            me.call = me.open = call
+            if self._leader is me:
+                if call.operation.blocks:
+                    self._promote()
+            elif self._pending and self._running < self._limit:
+                self._help()
+            return call
 
     # -- interrupting: only user code is, so that an exception never strikes between the host's own steps -----------
 
@@ -225,7 +239,7 @@ class Engine:
             self._running -= 1
             self._active.pop(call.id, None)
             if self._pending and self._running < self._limit:
-                self._rouse()
+                self._help()
             elif self._stopping:
                 self._check_stopped()
 
@@ -251,11 +265,12 @@ class Engine:
                 if self._sender.waiting:
                     self._sender.flush()
                 last = call
-                quiet = 0 if call is not None or self._running else quiet + 1
+                quiet = 0 if call is not None else quiet + 1
             self._watching = False
             if self._sender.waiting:
                 self._sender.flush()
-            if self._running:  # one began between the last look and now
+            leader = self._leader
+            if leader is not None and leader.call is not None:  # it began between the last look and now
                 self._watching = True
                 self._watch_gate.set()
 

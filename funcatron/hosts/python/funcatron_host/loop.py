@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import copy_context
+from threading import get_ident
 
 from .threads import start_plain
 
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
 
     from .wire import Sender
 
-    Job = Tuple[Any, Coroutine[Any, Any, Any], Callable[["asyncio.Task[Any]"], None]]
+    Job = Tuple[Any, Coroutine[Any, Any, Any]]
 
 
 class Loop:
     """Runs coroutines. `report` gets what asyncio itself complains about."""
 
-    def __init__(self, report: Callable[[str, Optional[BaseException]], None]) -> None:
+    def __init__(self, sender: Sender, report: Callable[[str, Optional[BaseException]], None]) -> None:
+        self._sender = sender
         self._report = report
         self._lock = threading.Lock()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._ident = 0
         self._jobs: Deque[Job]
         self._flushing = False
 
@@ -44,28 +47,36 @@ class Loop:
         import asyncio
 
         assert self._loop is not None
+        self._ident = get_ident()
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the loop's thread."""
+        return get_ident() == self._ident
 
     def _complaint(self, loop: Any, context: Any) -> None:
         err = context.get("exception")
         task = context.get("task") or context.get("future")
         self._report(f"{context['message']}" + (f": {task!r}" if task is not None else ""), err)
 
-    def submit(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[asyncio.Task[Any]], None]) -> None:
-        """Run a coroutine in the caller's context; `done` gets its task when it has ended."""
+    def submit(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine in the caller's context."""
         loop = self.start()
+        if self.here:
+            loop.create_task(coroutine)
+            return
         first = not self._jobs
-        self._jobs.append((copy_context(), coroutine, done))
+        self._jobs.append((copy_context(), coroutine))
         if first:  # else a wake-up is under way already
             loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
         assert self._loop is not None
         while self._jobs:
-            context, coroutine, done = self._jobs.popleft()
-            task = context.run(self._loop.create_task, coroutine)
-            task.add_done_callback(done, context=context)
+            context, coroutine = self._jobs.popleft()
+            context.run(self._loop.create_task, coroutine)
 
     def result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine and wait for its result; from another thread than the loop's, which may be interrupted."""
@@ -82,18 +93,17 @@ class Loop:
         ended.wait()
         return tasks[0].result()
 
-    def flush_soon(self, sender: Sender) -> None:
-        """Flush once when this turn of the loop is done; from the loop's thread."""
+    def flush_soon(self) -> None:
+        """Send what waits once this turn of the loop is done; from the loop's thread."""
         if not self._flushing:
             assert self._loop is not None
             self._flushing = True
-            self._loop.call_soon(self._flush, sender)
+            self._loop.call_soon(self._flush)
 
-    def _flush(self, sender: Sender) -> None:
+    def _flush(self) -> None:
         self._flushing = False
-        sender.flush()
+        self._sender.flush()
 
-    def soon(self, function: Callable[[], Any]) -> None:
+    def soon(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function on the loop's thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(function)
+        self.start().call_soon_threadsafe(function, *arguments)

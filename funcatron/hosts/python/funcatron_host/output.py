@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 
 from .api import current
 from .wire import frame
@@ -200,7 +201,12 @@ def _uncaught(output: Output, args: Any) -> None:
         return
     name = args.thread.name if args.thread is not None else "?"
     trace = "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback)).rstrip()
-    output.emit("error", "threading", f"uncaught {args.exc_type.__name__} in thread {name}", exception=trace)
+    text = f"uncaught {args.exc_type.__name__} in thread {name}"
+    run = getattr(getattr(args.thread, "funcatron_context", None), "run", None)  # the context that it was started in
+    if run is not None:
+        run(partial(output.emit, "error", "threading", text, exception=trace))
+    else:
+        output.emit("error", "threading", text, exception=trace)
 
 
 def _unraisable(output: Output, args: Any) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import traceback
+from concurrent.futures.thread import ThreadPoolExecutor
 from contextvars import copy_context
 
 from .api import current
@@ -13,41 +16,38 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 _start = threading.Thread.start
+_plain_submit = ThreadPoolExecutor.submit
 
 
 def install() -> None:
-    """Patch Thread.start, and the submit of thread pools once their module is loaded."""
+    """Patch Thread.start, and the submit of thread pools, whose threads work for many calls."""
     threading.Thread.start = _start_in_context  # type: ignore[method-assign]
-    _patch_pools()
+    ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign,assignment]
 
 
 def start_plain(target: Callable[[], Any], name: str) -> None:
-    """Start a thread of the host itself: no call's context."""
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    _start(thread)
+    """Start a thread of the host itself: no call's context. The host cannot do without it: if it fails, all ends."""
+
+    def run() -> None:
+        try:
+            target()
+        except BaseException:  # noqa: BLE001 - whatever it was, a half host must not stay
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(70)  # EX_SOFTWARE
+
+    _start(threading.Thread(target=run, name=name, daemon=True))
 
 
 def _start_in_context(self: threading.Thread) -> None:
-    if current.get(None) is not None:
-        target = getattr(self, "_target", None)
-        if getattr(target, "__module__", None) == "concurrent.futures.thread":
-            _patch_pools()  # a pool's thread works for many calls: its tasks bring their context along
-        else:
-            context, run = copy_context(), self.run
-            self.run = lambda: context.run(run)  # type: ignore[method-assign]
+    target = getattr(self, "_target", None)
+    if current.get(None) is not None and getattr(target, "__module__", None) != ThreadPoolExecutor.__module__:
+        context, run = copy_context(), self.run
+        self.funcatron_context = context  # type: ignore[attr-defined]
+        self.run = lambda: context.run(run)  # type: ignore[method-assign]
     _start(self)
 
 
-def _patch_pools() -> None:
-    module: Any = sys.modules.get("concurrent.futures.thread")
-    if module is None or getattr(module.ThreadPoolExecutor.submit, "funcatron", False):
-        return
-    plain = module.ThreadPoolExecutor.submit
-
-    def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        if current.get(None) is None:
-            return plain(self, fn, *args, **kwargs)
-        return plain(self, copy_context().run, fn, *args, **kwargs)
-
-    submit.funcatron = True  # type: ignore[attr-defined]
-    module.ThreadPoolExecutor.submit = submit
+def _submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    if current.get(None) is None:
+        return _plain_submit(self, fn, *args, **kwargs)
+    return _plain_submit(self, copy_context().run, fn, *args, **kwargs)
