@@ -33,13 +33,14 @@ Launch = Callable[[OnExit], Awaitable[Host]]
 class Seat:
     """One host and what runs in it."""
 
-    __slots__ = ("calls", "cpu", "gone", "host", "idle_since", "lanes", "leaving", "since", "stopping")
+    __slots__ = ("calls", "cpu", "gone", "host", "idle_since", "lanes", "leaving", "served", "since", "stopping")
 
     def __init__(self, now: float) -> None:
         self.host: Host | None = None
         self.calls: set[Call] = set()
         self.lanes: Counter[str] = Counter()  # calls of Operations that have a limit of their own
         self.since = self.idle_since = now
+        self.served = False  # has answered
         self.leaving = False  # takes no new calls
         self.stopping = False  # was told to end: its exit is no crash
         self.gone = False
@@ -94,6 +95,7 @@ class Pool:
         if seat is None:
             return
         call.seat = None
+        seat.served = True
         seat.calls.discard(call)
         if call.lane:
             seat.lanes[call.operation_id] -= 1
@@ -133,7 +135,7 @@ class Pool:
             self.seats.remove(seat)
         self._left()
         if not seat.stopping:
-            self._crashed(why)
+            self._crashed(why, fruitful=seat.served)
         self._on_slots()
         if self.waiting or len(self.seats) < self.smallest:
             self.ensure()
@@ -241,7 +243,7 @@ class Pool:
 
     def _wait(self, call: Call) -> None:
         now = time.monotonic()
-        if not self.seats and now < self.crashes.retry_at and self.crashes.looping(now):
+        if not self.seats and self.crashes.hopeless(now):
             call.refuse(self.crashes.last)
             return
         self.waiting.append(call)
@@ -318,13 +320,13 @@ class Pool:
         elif not self.closed and (len(self.seats) < self.smallest or (self.waiting and not self.seats)):
             self.ensure()
 
-    def _crashed(self, why: str) -> None:
+    def _crashed(self, why: str, *, fruitful: bool = False) -> None:
         now = time.monotonic()
-        pause = self.crashes.record(now, why)
+        pause = self.crashes.record(now, why, fruitful=fruitful)
         if self.crashes.looping(now):
             extra = {**self._label, "deaths": self.crashes.total, "next-start": round(pause, 1)}
             log.error("crashing: the hosts of this Func die again and again: %s", why, extra=extra)
-            if not self.seats:
+            if not self.seats and self.crashes.hopeless(now):
                 self._refuse_waiting(why)
         else:
             log.warning("a host is gone: %s", why, extra=self._label)

@@ -200,6 +200,19 @@ async def test_a_func_that_cannot_be_loaded_answers_503(here: World, caplog: Any
     assert (await here.ask()).status == 200
 
 
+async def test_hosts_that_die_now_and_then_cost_no_other_call(here: World) -> None:
+    for number in range(crashes.LIMIT * 2):
+        here.reply = lambda frame, body: json_answer()
+        assert (await here.ask()).status == 200
+        host = await here.host(number)
+        host.reply = None
+        request = here.send("/pets/pets", "POST", body={})
+        (await here.call_at(number)).kill()
+        assert (await here.reply_to(request)).status == 502
+    assert here.func.report()["state"] == "crashing"
+    assert (await here.ask()).status == 200
+
+
 # a Runner dies
 
 

@@ -103,6 +103,24 @@ def test_the_first_death_costs_no_pause_and_many_are_a_crash_loop() -> None:
     assert crashes.total == LIMIT
 
 
+def test_hosts_that_have_answered_are_replaced_at_once_but_their_deaths_are_reported() -> None:
+    crashes = Crashes()
+    for n in range(LIMIT * 2):
+        assert crashes.record(float(n), "why", fruitful=True) == 0.0
+    assert crashes.looping(LIMIT * 2.0)
+    assert not crashes.hopeless(LIMIT * 2.0)
+
+
+def test_hosts_that_never_answer_are_beyond_hope_until_the_next_start() -> None:
+    crashes = Crashes()
+    for _ in range(LIMIT):
+        pause = crashes.record(1.0, "why")
+    assert crashes.hopeless(1.0)
+    assert not crashes.hopeless(1.0 + pause)
+    crashes.record(2.0, "why", fruitful=True)
+    assert not crashes.hopeless(2.0)
+
+
 def test_deaths_far_apart_are_no_crash_loop() -> None:
     crashes = Crashes()
     for n in range(50):
