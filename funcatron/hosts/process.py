@@ -28,7 +28,7 @@ from funcatron.errors import HostError, LoadError
 from funcatron.hosts import protocol, usage
 from funcatron.hosts.base import HostDriver, Limits, Prepared, User
 from funcatron.hosts.pipes import Lines, OnLog, record
-from funcatron.hosts.spawn import environment, spawn
+from funcatron.hosts.spawn import environment, hint, spawn
 
 START_TIMEOUT = 30.0  # until the process has connected
 LOAD_TIMEOUT = 120.0  # until the bundle is loaded
@@ -103,10 +103,10 @@ class Host(asyncio.Protocol):
         Raises LoadError with everything that is wrong with the bundle, HostError when the host cannot run.
         """
         host = cls(load, on_log, on_exit)
+        command = driver.command(prepared)
         try:
             listener = host._listen(run, user)
             try:
-                command = driver.command(prepared)
                 assert host._folder is not None
                 env = environment(command, host._folder, host._folder / "socket")
                 host._adopt(spawn(command, env, limits or Limits(), user))
@@ -117,9 +117,12 @@ class Host(asyncio.Protocol):
             message = {**load, "type": "load", "version": protocol.VERSION, "bundle": str(command.cwd)}
             host._write(protocol.encode(message))
             loaded = await host._within(host._loaded, LOAD_TIMEOUT, "did not load the bundle")
-        except BaseException:
+        except BaseException as err:
             host.kill()
             await host._buried()
+            reason = hint(command, user) if isinstance(err, HostError) else ""
+            if reason:
+                raise HostError(f"{err}{reason}") from err
             raise
         host.operations, host.python = loaded.get("operations", {}), str(loaded.get("python", ""))
         host._exited.add_done_callback(lambda _: host._bury())  # soon, also when it has ended already
@@ -354,7 +357,8 @@ class Host(asyncio.Protocol):
             answer.failed = header.get("failed", False)
             answer.error = header.get("error")
             if header.get("more"):
-                self._partial[call_id] = (answer, bytearray(body))
+                if call_id in self._calls:
+                    self._partial[call_id] = (answer, bytearray(body))
                 return
         done = self._calls.pop(call_id, None)
         if done is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,8 +44,23 @@ def spawn(command: Command, env: dict[str, str], limits: Limits, user: User | No
             umask=0o077,
         )
     except (OSError, subprocess.SubprocessError) as err:
-        who = f" as user {user.uid}" if user else ""
-        raise HostError(f"cannot start {command.argv[0]} in {command.cwd}{who}: {err}") from err
+        raise HostError(f"cannot start {command.argv[0]} in {command.cwd}: {err}") from err
+
+
+def hint(command: Command, user: User | None) -> str:
+    """Return what may be the reason that a host does not start: its own user cannot reach it. Else ""."""
+    barred = barrier(command.cwd) or barrier(Path(command.argv[0]).resolve()) if user else None
+    if barred is None or user is None:
+        return ""
+    return f"; user {user.uid} cannot pass {barred}: choose another folder (FUNCATRON_CACHE), or chmod o+x {barred}"
+
+
+def barrier(path: Path) -> Path | None:
+    """Return the folder on the way to `path` that other users may not pass; None when they may reach it."""
+    for folder in reversed(path.absolute().parents):
+        if not folder.stat().st_mode & 0o001:
+            return folder
+    return None
 
 
 def launcher(limits: Limits, *, own_user: bool) -> list[str]:
@@ -53,8 +69,15 @@ def launcher(limits: Limits, *, own_user: bool) -> list[str]:
     Lowering one's own limits needs no capability, while prlimit(2) on another user's process needs CAP_SYS_RESOURCE,
     which containers lack. The host dies with the Runner (PR_SET_PDEATHSIG) and gains no privileges by set-uid programs.
     """
-    wanted = {"as": limits.memory, "nofile": limits.files, "nproc": limits.processes if own_user else 0}
-    flags = [f"--{name}={most}:{most}" for name, most in wanted.items() if most]
+    wanted = [("as", resource.RLIMIT_AS, limits.memory), ("nofile", resource.RLIMIT_NOFILE, limits.files)]
+    if own_user:
+        wanted.append(("nproc", resource.RLIMIT_NPROC, limits.processes))
+    flags = []
+    for name, kind, most in wanted:
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most or hard, hard)
+        if most:
+            flags.append(f"--{name}={most}:{most}")
     if limits.cpu:  # the soft end sends SIGXCPU, which tells why; the hard one SIGKILL a second later
         flags.append(f"--cpu={limits.cpu}:{limits.cpu + 1}")
     flags.append(f"--core={limits.core}:{limits.core}")

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from contextlib import suppress
@@ -19,12 +20,14 @@ from funcatron.errors import HostError
 from funcatron.hosts.base import Command, HostDriver, Limits, Prepared
 from funcatron.hosts.python import pex
 from funcatron.hosts.python.interpreters import Interpreter
-from funcatron.hosts.spawn import launcher, tool
+from funcatron.hosts.spawn import barrier, launcher, tool
 
 PROGRAM = Path(__file__).parent / "funcatron_host"
 START = "import sys; sys.path.insert(0, sys.argv[1]); from funcatron_host.main import main; main()"
 RECORD = "prepared.json"
 COMPILED = "compiled"
+CODE = ("code", "env/lib")
+NOBODY = 65534
 LIMITS = Limits(memory=1024 * 1024 * 1024, files=256, cpu=600)  # of compiling
 # what `import funcatron` finds in a host, unless the bundle brings its own
 FACADE = """\"\"\"Funcatron as a Func sees it in its host.\"\"\"
@@ -90,25 +93,58 @@ _compiling: set[Path] = set()
 def _compile_later(folder: Path) -> None:
     """Compile the modules of an unpacked bundle beside everything else: hosts cannot write there themselves.
 
-    That runs none of the bundle's code. It happens in a process of its own, that is limited, since it reads what
-    strangers wrote; a host that starts meanwhile just starts as slowly as without.
+    A host that starts meanwhile just starts as slowly as without.
     """
     if folder in _compiling:
         return
     _compiling.add(folder)
-    python = str(folder / "env" / "bin" / "python")
-    what = [str(folder / "code"), str(folder / "env" / "lib")]
-    argv = [*launcher(LIMITS, own_user=False), tool("nice"), "-n", "19", python, "-I", "-m", "compileall", "-qq", *what]
 
     def run() -> None:
         try:
-            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, umask=0o022, cwd="/", check=False)
-            with suppress(OSError):  # the folder may have been removed
+            with suppress(OSError, HostError):  # the folder may have been removed; it works without, too
+                compile_bundle(folder)
                 (folder / COMPILED).touch()
         finally:
             _compiling.discard(folder)
 
     threading.Thread(target=run, name="compile", daemon=True).start()
+
+
+def compile_bundle(folder: Path) -> None:
+    """Compile what was unpacked.
+
+    The compiler reads what strangers wrote, so it runs in a process with limits, and without the rights of root: it
+    writes to a folder of its own (`pycache_prefix`), from where plain files are taken over. Where others cannot reach
+    the bundle, its hosts run as this user as well, and so does the compiler.
+    """
+    nobody = NOBODY if os.geteuid() == 0 and barrier(folder / RECORD) is None else None
+    with tempfile.TemporaryDirectory(prefix="funcatron-compile-") as name:
+        if nobody is not None:
+            os.chown(name, nobody, nobody)
+        python = [str(folder / "env" / "bin" / "python"), "-I", "-X", f"pycache_prefix={name}"]
+        code = [str(folder / part) for part in CODE]
+        subprocess.run(
+            [*launcher(LIMITS, own_user=False), tool("nice"), "-n", "19", *python, "-m", "compileall", "-qq", *code],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            user=nobody,
+            group=nobody,
+            extra_groups=[] if nobody is not None else None,
+            check=False,  # modules that do not compile are normal
+        )
+        for compiled in Path(name).rglob("*.pyc"):
+            module = Path("/", compiled.relative_to(name))
+            if not compiled.is_symlink() and compiled.is_file() and module.is_relative_to(folder):
+                _take_over(compiled, module.parent / "__pycache__" / module.name)
+
+
+def _take_over(compiled: Path, place: Path) -> None:
+    place.parent.mkdir(mode=0o755, exist_ok=True)
+    new = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    shutil.copyfile(compiled, new, follow_symlinks=False)
+    new.chmod(0o644)
+    new.rename(place)
 
 
 def _open_to_all(folder: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,11 @@ def writes(path):
         return "written"
     except OSError as err:
         return type(err).__name__
+
+def breaks_the_protocol(data):
+    for name in os.listdir("/proc/self/fd"):
+        if os.readlink("/proc/self/fd/" + name).startswith("socket:"):
+            os.write(int(name), bytes.fromhex(data))
 
 def large(count):
     return b"x" * count
@@ -449,6 +455,49 @@ def wait_for_end(pid: int) -> None:
         assert select.select([ended], [], [], WAIT)[0], f"process {pid} still runs"
     finally:
         os.close(ended)
+
+
+RUNNER = """
+import asyncio, sys
+from tests.hosting import hosting
+
+async def main():
+    async with hosting("import time\\ndef f(): time.sleep(60)\\n") as bench:
+        bench.send("f")
+        print(bench.host.pid, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_host_dies_with_its_runner_also_in_the_middle_of_a_call() -> None:
+    runner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUNNER, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3]
+    )
+    assert runner.stdout is not None
+    pid = int(await asyncio.wait_for(runner.stdout.readline(), WAIT))
+    assert cmdline(pid) == "funcatron host 01234567"
+    runner.kill()
+    await runner.wait()
+    await asyncio.to_thread(wait_for_end, pid)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff" * 20,  # lengths of gigabytes
+        b"\0\0\0\x02\0\0\0\0[]",
+        b'\0\0\0\x0e\0\0\0\0{"type":"own"}',
+        b'\0\0\0\x11\0\0\0\0{"type":"answer"}',
+    ],
+)
+async def test_a_host_that_breaks_the_protocol_is_killed_and_the_reason_is_logged(data: bytes) -> None:
+    async with hosting(CODE) as bench:
+        calls = [bench.send("sleep", {"seconds": 30}), bench.send("breaks_the_protocol", {"data": data.hex()})]
+        answers = await asyncio.wait_for(asyncio.gather(*calls), WAIT)
+        assert answers[0] is None
+        assert any("broke its protocol" in message for message in bench.messages())
 
 
 async def test_stop_lets_running_calls_finish_and_then_exits_cleanly() -> None:

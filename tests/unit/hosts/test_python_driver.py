@@ -9,8 +9,10 @@ import multiprocessing
 import os
 import stat
 import subprocess
+import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -181,8 +183,16 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         prepare(path, tmp_path / "cache" / "sha")
 
 
-async def test_modules_are_compiled_beside_everything_else(tmp_path: Path) -> None:
-    prepared = await driver("python").prepare(with_wheel(tmp_path / "a.pex"), tmp_path / "cache" / "sha")
+@pytest.fixture(params=["within reach", "out of reach"])
+def cache(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder that other users can reach, or not: as root, the compiler runs as one of those where it can."""
+    with tempfile.TemporaryDirectory(prefix="funcatron-test-") as name:
+        os.chmod(name, 0o755 if request.param == "within reach" else 0o700)
+        yield Path(name, "cache")
+
+
+async def test_modules_are_compiled_beside_everything_else(tmp_path: Path, cache: Path) -> None:
+    prepared = await driver("python").prepare(with_wheel(tmp_path / "a.pex"), cache / "sha")
     async with asyncio.timeout(30):
         while prepared.folder in module._compiling:
             await asyncio.to_thread(time.sleep, 0.01)
@@ -190,6 +200,7 @@ async def test_modules_are_compiled_beside_everything_else(tmp_path: Path) -> No
     assert len(compiled) == 1
     assert stat.S_IMODE(compiled[0].stat().st_mode) & 0o444 == 0o444
     assert (prepared.folder / "compiled").exists()
+    assert len(list((prepared.folder / "env" / "lib").rglob("thing.*.pyc"))) == 1
 
 
 def test_the_host_program_is_copied_once_and_compiled(tmp_path: Path) -> None:

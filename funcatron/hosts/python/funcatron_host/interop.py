@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from io import BytesIO
 from types import FunctionType, ModuleType
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from . import answers
 from .loading import loaded_from
@@ -146,7 +146,7 @@ def scope(call: Call) -> Dict[str, Any]:
         "http_version": "1.1",
         "method": context.method or "GET",
         "scheme": context.scheme,
-        "path": context.path,
+        "path": unquote(context.path),
         "raw_path": context.path.encode("latin-1", "replace"),
         "root_path": "",
         "query_string": context.query.encode("latin-1", "replace"),
