@@ -23,6 +23,7 @@ class Crowd:
         self.size = size
         self._socks: list[socket.socket] = []
         self.answered: dict[bytes, int] = {}  # by status
+        self.examples: dict[bytes, str] = {}  # the first answer of each status
 
     def ask(self) -> None:
         """Connect all and send all requests; their answers stay out while the server cannot answer."""
@@ -51,8 +52,10 @@ class Crowd:
         data = sock.recv(65536)
         got[sock] += data
         if not data or whole(got[sock]):
-            status = got.pop(sock)[9:12]
+            answer = got.pop(sock)
+            status = answer[9:12]
             self.answered[status] = self.answered.get(status, 0) + 1
+            self.examples.setdefault(status, answer.decode("latin-1"))
             selector.unregister(sock)
 
     def leave(self) -> None:

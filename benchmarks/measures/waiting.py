@@ -42,7 +42,7 @@ def waiting(lab: Lab) -> list[Figure]:
             seconds = crowd.collect(PATIENCE)
             used = cpu([worker]) - used
         if crowd.answered != {b"200": size}:
-            raise BenchError(f"of {size} waiting requests these were answered: {crowd.answered}")
+            raise BenchError(f"not all of {size} waiting requests got a 200: {crowd.answered}; e.g. {crowd.examples}")
     group = f"{size:,} waiting requests in one nginx worker"
     return [
         Figure(f"{group}/memory of each", (after - before) / size / 1e3, "kB"),
