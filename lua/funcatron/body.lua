@@ -1,4 +1,4 @@
---- The body of a request as the end of a `service` message's JSON.
+--- The body of a request as members of a `service` message's JSON.
 -- nginx keeps small bodies in memory and spools large ones to a file; those are read here in pieces, so that a
 -- large body is never held twice.
 
@@ -14,7 +14,7 @@ local is_textual, is_utf8 = text.is_textual, text.is_utf8
 
 local _M = {}
 
-local EMPTY = ',"body-base64-encoded":false,"body":""}'
+local EMPTY = ',"body-base64-encoded":false,"body":""'
 local TEXT = ',"body-base64-encoded":false,"body":'
 local BASE64 = ',"body-base64-encoded":true,"body":"'
 local PIECE = 3 * 64 * 1024 -- a multiple of 3 encodes without padding
@@ -33,17 +33,17 @@ end
 
 local function as_text(data)
     if #data > LARGE then
-        return { TEXT, encode_large(data), "}" }
+        return { TEXT, encode_large(data) }
     end
-    return TEXT .. encode(data) .. "}"
+    return TEXT .. encode(data)
 end
 
 
 local function as_base64(data)
     if #data > LARGE then
-        return { BASE64, base64(data), '"}' }
+        return { BASE64, base64(data), '"' }
     end
-    return BASE64 .. base64(data) .. '"}'
+    return BASE64 .. base64(data) .. '"'
 end
 
 
@@ -72,12 +72,12 @@ local function spooled(path, textual)
         pieces[n] = base64(data)
     end
     file:close()
-    pieces[n + 1] = '"}'
+    pieces[n + 1] = '"'
     return pieces
 end
 
 
---- What ends the JSON: a string, or an array of strings for a large body; nil and an error if it cannot be read.
+--- The members: a string, or an array of strings for a large body; nil and an error if it cannot be read.
 -- To be called after `ngx.req.read_body`; `content_type` may be nil.
 function _M.json(content_type)
     local textual = content_type ~= nil and is_textual(content_type)

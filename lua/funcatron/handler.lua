@@ -27,6 +27,7 @@ local var = ngx.var
 local ERR = ngx.ERR
 local UNDERSCORE = byte("_")
 local RETRY_AFTER = 1 -- s
+local WAITING = "-" -- in the access log's variable
 
 local _M = {}
 local Handler = {}
@@ -42,6 +43,13 @@ function _M.new(config, control)
         busy = 0, -- requests under way
         counts = { requests = 0, answered = 0, accepted = 0, unavailable = 0, full = 0, too_large = 0, bad_answer = 0 },
     }, Handler)
+end
+
+
+-- The request's headers by lower-case name. nginx's module gives the table an __index that looks for a missing name
+-- in other spellings, which costs more than all the rest of reading them.
+local function read_headers()
+    return setmetatable(get_headers(0), nil)
 end
 
 
@@ -111,8 +119,8 @@ end
 
 -- Send the frame of `ask` and wait. The answer's bytes, or nil when an error has been sent.
 function Handler:exchange(ask, timeout)
-    local bytes, size = request.frame(ask)
-    if not bytes then
+    local pieces, size = request.frame(ask)
+    if not pieces then
         log(ERR, size)
         return response.problem(500, nil, ask.id)
     end
@@ -120,16 +128,14 @@ function Handler:exchange(ask, timeout)
         self.counts.too_large = self.counts.too_large + 1
         return response.problem(413, "the body is larger than a message may be", ask.id)
     end
+    var.funcatron_wait = WAITING
     local slot = pending.register(ask.id, self.config.max_waiting)
     if not slot then
+        var.funcatron_wait = ""
         self.counts.full = self.counts.full + 1
         return response.problem(503, "too many requests are waiting", ask.id, RETRY_AFTER)
     end
-    if type(bytes) == "table" then
-        self.link:send_pieces(bytes, #bytes)
-    else
-        self.link:send(bytes)
-    end
+    self.link:send_pieces(pieces, #pieces)
     local sent = now()
     local answer, failure = pending.wait(slot, timeout)
     var.funcatron_wait = format("%.3f", now() - sent)
@@ -187,19 +193,22 @@ end
 function Handler:handle()
     self.busy = self.busy + 1
     self.counts.requests = self.counts.requests + 1
-    local headers = get_headers(0)
+    local headers = read_headers()
     local request_id = choose_id(headers["x-request-id"])
     var.funcatron_request_id = request_id -- from here on the log phase knows that this request is counted
     ngx.header["X-Request-Id"] = request_id
 
-    local uri = var.request_uri
+    local joined = var.funcatron_line
+    local ascii = is_ascii(joined)
+    local host, uri, line, decoded = request.line(joined)
     local question = find(uri, "?", 1, true)
     local path = question and sub(uri, 1, question - 1) or uri
     if byte(path) ~= 47 then -- an absolute URI without a path
         path = "/" .. path
     end
-    local host = var.host or ""
-    log_as_utf8(host, uri)
+    if not ascii then
+        log_as_utf8(host, uri)
+    end
     local route = self.control.routes:match(host, path)
     if route then
         var.funcatron_route, var.funcatron_queue = route.path, route.queue
@@ -222,7 +231,8 @@ function Handler:handle()
     clear_conditions(headers)
     local ask = {
         id = request_id, msg_id = id.uuid(), from = self.from, method = get_method(), host = host, path = path,
-        uri = uri, headers = headers, has_body = with_body, to = self.direct and route and route.queue or nil,
+        uri = uri, line = line, decoded = decoded, ascii = ascii, args = question and sub(uri, question + 1),
+        headers = headers, has_body = with_body, to = self.direct and route and route.queue or nil,
         queue = nil, timeout = nil, deadline = nil,
     }
     if headers.prefer and hop.prefers_async(headers.prefer) then
@@ -235,7 +245,7 @@ end
 --- Answer one of the Frontend's own pages, or 404; in `content_by_lua` of a server that knows no Funcs.
 function Handler:status()
     self.busy = self.busy + 1
-    local request_id = choose_id(get_headers(0)["x-request-id"])
+    local request_id = choose_id(read_headers()["x-request-id"])
     var.funcatron_request_id = request_id
     ngx.header["X-Request-Id"] = request_id
     if not builtin.answer(self, var.uri) then
@@ -249,7 +259,10 @@ function Handler:finish()
     local request_id = var.funcatron_request_id
     if request_id and request_id ~= "" then
         self.busy = self.busy - 1
-        pending.forget(request_id)
+        -- a slot with that id may be a later request's, for this one may have been sending for long
+        if pending.waits(request_id) and var.funcatron_wait == WAITING then
+            pending.forget(request_id)
+        end
     end
 end
 
@@ -259,7 +272,7 @@ function Handler:problem()
     local request_id = var.funcatron_request_id
     if not request_id or request_id == "" then
         self.busy = self.busy + 1
-        request_id = choose_id(get_headers(0)["x-request-id"])
+        request_id = choose_id(read_headers()["x-request-id"])
         var.funcatron_request_id = request_id
     end
     ngx.header["X-Request-Id"] = request_id

@@ -9,6 +9,7 @@
 -- Down and stalled fail every waiting request at once.
 
 local frame = require "funcatron.stomp.frame"
+local hosts = require "funcatron.hosts"
 local pending = require "funcatron.pending"
 local semaphore = require "ngx.semaphore"
 local stomp = require "resty.rabbitmqstomp"
@@ -16,6 +17,7 @@ local stomp = require "resty.rabbitmqstomp"
 local clear = require "table.clear"
 local encode = frame.encode
 local exiting = ngx.worker.exiting
+local ipairs = ipairs
 local kill = ngx.thread.kill
 local log = ngx.log
 local max = math.max
@@ -29,6 +31,7 @@ local spawn = ngx.thread.spawn
 local sub = string.sub
 local timer_at = ngx.timer.at
 local tonumber = tonumber
+local tostring = tostring
 local wait_any = ngx.thread.wait
 local wake = pending.wake
 
@@ -45,6 +48,11 @@ local PING_INTERVAL, TICK = 1, 0.1 -- s
 local LEAVE = 2 -- s for the broker to confirm a disconnect
 local BACKOFF_FIRST, BACKOFF_LAST = 0.1, 1 -- s
 local CONNECT_MS, LOGIN_MS, SEND_MS = 2000, 5000, 60000
+-- headers of the broker's frames that are looked at
+local WANTED = {
+    ["action"] = true, ["content-length"] = true, ["content-type"] = true, ["correlation-id"] = true,
+    ["heart-beat"] = true, ["message"] = true, ["receipt-id"] = true, ["subscription"] = true,
+}
 local SLICE = 1024 * 1024 -- bytes; nginx keeps a send buffer of the largest size ever sent
 local REPEAT_LOG = 30 -- s
 
@@ -75,11 +83,8 @@ local function complain(self, reason)
 end
 
 
---- Queue the bytes of a whole frame. From any phase; never yields.
-function Link:send(bytes)
-    local n = self.out_n + 1
-    self.out[n], self.out_n = bytes, n
-    self.out_bytes = self.out_bytes + #bytes
+local function wake_writer(self)
+    self.sent = self.sent + 1
     if self.writer_waits then
         self.writer_waits = false
         self.work:post(1)
@@ -87,11 +92,25 @@ function Link:send(bytes)
 end
 
 
+--- Queue the bytes of a whole frame. From any phase; never yields.
+function Link:send(bytes)
+    local n = self.out_n + 1
+    self.out[n], self.out_n = bytes, n
+    self.out_bytes = self.out_bytes + #bytes
+    wake_writer(self)
+end
+
+
 --- Queue one frame that is given in pieces.
 function Link:send_pieces(pieces, count)
+    local out, n, bytes = self.out, self.out_n, self.out_bytes
     for i = 1, count do
-        self:send(pieces[i])
+        local piece = pieces[i]
+        out[n + i] = piece
+        bytes = bytes + #piece
     end
+    self.out_n, self.out_bytes = n + count, bytes
+    wake_writer(self)
 end
 
 
@@ -159,7 +178,6 @@ local function send_batch(self)
     if not ok then
         return nil, "failed to send: " .. err
     end
-    self.sent = self.sent + count
     if has_ping and self.ping == "queued" then -- unless the echo was faster
         self.ping, self.ping_at = "sent", now()
     end
@@ -202,7 +220,8 @@ local function echoed(self)
 end
 
 
-local function deliver(self, headers, body)
+-- The body may have a salt, which a JSON parser does not see; who else gets it, gets it without.
+local function deliver(self, headers, body, length)
     local id = headers["correlation-id"]
     if id == PING then
         return echoed(self)
@@ -210,7 +229,7 @@ local function deliver(self, headers, body)
     if id and wake(id, body) then
         return
     end
-    local ok, err = pcall(self.on.message, headers, body)
+    local ok, err = pcall(self.on.message, headers, sub(body, 1, length))
     if not ok then
         log(ERR, "failed to handle a message: ", err)
     end
@@ -221,20 +240,19 @@ end
 local function take(self)
     local client, headers = self.client, self.scratch
     while true do
-        clear(headers)
-        local command, got, body = client:next_frame(headers)
+        local command, got, body, length = client:next_frame(headers)
         if not command then
             return got == nil or nil, got and "broken stream: " .. got
         end
         self.received = self.received + 1
         if command == "MESSAGE" then
-            deliver(self, got, body)
+            deliver(self, got, body, length)
         elseif command == "RECEIPT" then
             if not wake(got["receipt-id"], "") then
                 self.receipts[got["receipt-id"] or ""] = true
             end
         else
-            return nil, command .. ": " .. stomp.reason(got, body)
+            return nil, command .. ": " .. stomp.reason(got, sub(body, 1, length))
         end
         if client.decoder:idle() then
             return true
@@ -356,16 +374,15 @@ local function connect(self)
     local beat_ms = config.stomp_heartbeat * 1000
     local client, err = stomp:new({
         username = config.user, password = config.password, vhost = config.vhost,
-        heartbeat = beat_ms .. "," .. beat_ms,
+        heartbeat = beat_ms .. "," .. beat_ms, salt = true, wanted = WANTED,
         ssl = config.tls, ssl_verify = config.tls_verify, server_name = config.tls_name or config.host,
     })
     if not client then
         return nil, err
     end
     client:set_timeouts(CONNECT_MS, LOGIN_MS, LOGIN_MS)
-    local host = config.host == "localhost" and "127.0.0.1" or config.host -- nginx's resolver asks no hosts file
     local ok
-    ok, err = client:connect(host, config.port)
+    ok, err = client:connect(hosts.resolve(config.host), config.port)
     if not ok then
         client:abandon()
         return nil, err
@@ -391,7 +408,6 @@ local function open(self)
     local ok
     ok, err = subscribe(self, client)
     if not ok then
-        client:abandon()
         return nil, err
     end
     local silence = self.beat_in > 0 and self.beat_in * 2.5 or 60
@@ -409,12 +425,20 @@ local function session(self)
     end
     turn(self, "connected")
     local reader, writer, ticker = spawn(read, self), spawn(write, self), spawn(tick, self)
+    self.threads = { reader, writer, ticker }
     local _, reason = wait_any(reader, writer, ticker)
-    kill(reader)
-    kill(writer)
-    kill(ticker)
-    self.client:abandon()
     return reason
+end
+
+
+local function close(self)
+    for _, thread in ipairs(self.threads or {}) do
+        kill(thread)
+    end
+    if self.client then
+        self.client:abandon()
+    end
+    self.threads, self.client = nil, nil
 end
 
 
@@ -422,7 +446,11 @@ local function run(premature, self)
     if premature then
         return
     end
-    local reason = session(self)
+    local ok, reason = pcall(session, self)
+    if not ok then
+        reason = "a fault of ours: " .. tostring(reason)
+    end
+    close(self)
     turn(self, self.leaving and "left" or "down")
     pending.fail_all("down")
     drop_unsent(self)

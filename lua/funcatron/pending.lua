@@ -60,6 +60,12 @@ function _M.taken(id)
 end
 
 
+--- True when a request waits under this id.
+function _M.waits(id)
+    return slots[id] ~= nil
+end
+
+
 local function leave(slot)
     slots[slot.id] = nil
     waiting = waiting - 1

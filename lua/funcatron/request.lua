@@ -32,6 +32,7 @@ local _M = {}
 local FIREHOSE, FUNCS = "/exchange/funcatron.firehose/", "/exchange/funcatron.funcs/"
 local MAX_KEY = 255 -- bytes of an AMQP short string
 local CACHE, CACHED_BYTES = 4000, 512
+local MSG_ID, CLOSE = ',"msg-id":"', '"}\0' -- the last member of the JSON, and the end of the frame
 
 
 -- A cache that is emptied when it is full: `make` must be a pure function of a string.
@@ -110,28 +111,40 @@ local queue_line = cached(function(queue)
 end)
 
 
+-- The frame is put together here: the STOMP lines come first, the JSON after them.
 local parts = {}
+local LINES = 16 -- parts that the lines take
 
--- `,"headers":{…}` of what is not hop-by-hop.
-local function headers_json(headers)
+
+-- A header's name as a key of a JSON object, with the comma before it.
+local key = cached(function(name)
+    return "," .. encode(utf8(name)) .. ":"
+end)
+
+
+-- Add what is not hop-by-hop as members after part `n`; returns the last part's number.
+local function add_headers(n, headers)
     local named = hop.named(headers.connection)
-    local n = 0
+    local first = n + 1
     for name, value in pairs(headers) do
         if not ALWAYS_HOP[name] and not (named and named[name]) then
+            parts[n + 1] = key(name)
             if type(value) == "table" then
                 local values = {}
                 for i = 1, #value do
                     values[i] = utf8(value[i])
                 end
-                parts[n + 1], parts[n + 2], parts[n + 3] = quote(name), ":", encode(values)
+                parts[n + 2] = encode(values)
             else
-                parts[n + 1], parts[n + 2], parts[n + 3] = quote(name), ":", quote(value)
+                parts[n + 2] = quote(value)
             end
-            parts[n + 4] = ","
-            n = n + 4
+            n = n + 2
         end
     end
-    return n == 0 and "" or concat(parts, "", 1, n - 1)
+    if n >= first then
+        parts[first] = sub(parts[first], 2)
+    end
+    return n
 end
 
 
@@ -150,28 +163,27 @@ end
 
 
 -- Decoded query parameters: value, true (no `=`), or an array of them.
-local function args_json(args)
+local function args_json()
     local decoded = get_uri_args(0)
     local json = encode(decoded)
-    if not text.is_utf8(json) then
-        local cleaned = {}
-        for name, value in pairs(decoded) do
-            cleaned[utf8(name)] = clean(value)
-        end
-        json = encode(cleaned)
+    if text.is_utf8(json) then
+        return json
     end
-    return ',"args":' .. quote_once(args) .. ',"uri-args":' .. json
+    local cleaned = {}
+    for name, value in pairs(decoded) do
+        cleaned[utf8(name)] = clean(value)
+    end
+    return encode(cleaned)
 end
 
 
-local function optional(key, value)
+-- Add a member after part `n` if there is a value (of repeated headers the first).
+local function add_optional(n, member, value)
     if value == nil then
-        return ""
+        return n
     end
-    if type(value) == "table" then
-        value = value[1]
-    end
-    return key .. quote(value)
+    parts[n + 1], parts[n + 2] = member, quote(type(value) == "table" and value[1] or value)
+    return n + 2
 end
 
 
@@ -181,82 +193,142 @@ local queue_json = cached(function(queue)
 end)
 
 
-local last_at, last_at_ms = nil, nil
-
--- The time in ms as digits; many requests of one turn of the event loop share it.
-local function at_ms(at)
-    if at ~= last_at then
-        last_at, last_at_ms = at, format("%.0f", floor(at * 1000))
+-- A time in ms as digits; the requests of one turn of the event loop share it.
+local function shared_ms()
+    local last, digits
+    return function(seconds)
+        if seconds ~= last then
+            last, digits = seconds, format("%.0f", floor(seconds * 1000))
+        end
+        return digits
     end
-    return last_at_ms
+end
+
+local at_ms, deadline_ms, timeout_ms = shared_ms(), shared_ms(), shared_ms()
+
+
+-- Add the JSON's members up to the body; returns the last part's number.
+local function add_members(request, deadline)
+    local headers, args = request.headers, request.args
+    local to_json = request.ascii and encode or quote_once
+    local n = LINES
+    parts[n + 1], parts[n + 2] = '{"action":"service","version":1,"from":', quote(request.from)
+    parts[n + 3], parts[n + 4] = ',"at":', at_ms(now())
+    parts[n + 5], parts[n + 6], parts[n + 7] = ',"request-id":"', request.id, '","method":"'
+    parts[n + 8], parts[n + 9], parts[n + 10] = request.method, '","host":', quote(request.host)
+    parts[n + 11], parts[n + 12] = ",", var.funcatron_connection
+    parts[n + 13], parts[n + 14] = ',"request-uri":', to_json(request.uri)
+    parts[n + 15], parts[n + 16] = ',"uri":', to_json(request.decoded)
+    parts[n + 17], parts[n + 18] = ',"request":', to_json(request.line)
+    n = n + 18
+    if deadline then
+        parts[n + 1], parts[n + 2], parts[n + 3] = ',"deadline":', deadline, queue_json(request.queue)
+        n = n + 3
+    end
+    if args then
+        parts[n + 1], parts[n + 2], parts[n + 3], parts[n + 4] = ',"args":', to_json(args), ',"uri-args":', args_json()
+        n = n + 4
+    else
+        parts[n + 1] = ',"uri-args":{}'
+        n = n + 1
+    end
+    n = add_optional(n, ',"content-type":', headers["content-type"])
+    n = add_optional(n, ',"http-referer":', headers.referer)
+    n = add_optional(n, ',"http-user-agent":', headers["user-agent"])
+    if headers.authorization then
+        n = add_optional(n, ',"remote-user":', var.remote_user)
+    end
+    parts[n + 1] = ',"headers":{'
+    n = add_headers(n + 1, headers)
+    parts[n + 1] = "}"
+    return n + 1
 end
 
 
-local function head_json(request, deadline)
-    local headers = request.headers
-    local args = var.args
-    local uri, line, protocol = var.uri, var.request, var.server_protocol
-    return '{"action":"service","version":1,"msg-id":"' .. request.msg_id
-        .. '","from":' .. quote(request.from) .. ',"at":' .. at_ms(now())
-        .. ',"request-id":"' .. request.id .. '"'
-        .. (deadline and ',"deadline":' .. deadline .. queue_json(request.queue) or "")
-        .. ',"method":' .. quote(request.method) .. ',"host":' .. quote(request.host)
-        .. ',"scheme":' .. quote(var.scheme)
-        .. ',"request-uri":' .. quote_once(request.uri) .. ',"uri":' .. quote_once(uri)
-        .. ',"request":' .. quote_once(line) .. ',"server-protocol":' .. quote(protocol)
-        .. ',"remote-addr":' .. quote(var.remote_addr) .. ',"remote-port":"' .. var.remote_port .. '"'
-        .. ',"server-addr":' .. quote(var.server_addr) .. ',"server-port":' .. quote(var.server_port)
-        .. (args and args_json(args) or ',"uri-args":{}')
-        .. optional(',"content-type":', headers["content-type"])
-        .. optional(',"http-referer":', headers.referer)
-        .. optional(',"http-user-agent":', headers["user-agent"])
-        .. (headers.authorization and optional(',"remote-user":', var.remote_user) or "")
-        .. ',"headers":{' .. headers_json(headers) .. "}"
+-- Fill in the STOMP lines of a message with a body of so many bytes.
+local function put_lines(request, deadline, bytes)
+    local place = request.host .. request.path
+    parts[1] = request.to and queue_line(request.to) or firehose_line(place)
+    parts[2], parts[3] = where_lines(place), "content-type:application/json\naction:service\nrequest-id:"
+    parts[4], parts[5], parts[6] = request.id, "\nmethod:", request.method
+    if deadline then
+        parts[7], parts[8], parts[9], parts[10] = "\nreply-to:", request.queue, "\ndeadline:", deadline
+        parts[11], parts[12] = "\nexpiration:", timeout_ms(request.timeout)
+    else
+        parts[7], parts[8] = "\npersistent:true\nreceipt:", request.id
+        parts[9], parts[10], parts[11], parts[12] = "", "", "", ""
+    end
+    parts[13], parts[14], parts[15] = "\ncorrelation-id:", request.id, "\ncontent-length:"
+    parts[16] = bytes .. "\n\n"
 end
 
 
---- The frame of a request, as a string or, if its body is large, as an array of strings; second its bytes in all.
+--- Take nginx's `$funcatron_line` apart: host, raw URI, request line and decoded URI
+-- (see funcatron-http.conf; it ends with the time to be another string each time).
+function _M.line(joined)
+    local first = find(joined, "\n", 1, true)
+    local second = find(joined, "\n", first + 1, true)
+    local third = find(joined, "\n", second + 1, true)
+    return sub(joined, 1, first - 1), sub(joined, first + 1, second - 1), sub(joined, second + 1, third - 1),
+        sub(joined, third + 1, -1 - #"1700000000.000")
+end
+
+
+-- Bytes of the JSON's parts up to part `n`.
+local function length(n)
+    local bytes = 0
+    for i = LINES + 1, n do
+        bytes = bytes + #parts[i]
+    end
+    return bytes
+end
+
+
+-- As `frame`, with the pieces of a large body, which are passed on as they are.
+local function large_frame(request, deadline, n, pieces)
+    parts[n + 1] = pieces[1]
+    local last = MSG_ID .. request.msg_id
+    local bytes = length(n + 1) + #last + #CLOSE - 1
+    for i = 2, #pieces do
+        bytes = bytes + #pieces[i]
+    end
+    put_lines(request, deadline, bytes)
+    pieces[1] = concat(parts, "", 1, n + 1)
+    pieces[#pieces + 1] = last
+    pieces[#pieces + 1] = CLOSE
+    return pieces, bytes
+end
+
+
+--- The frame of a request as an array of strings, and the number of bytes of its JSON.
 -- nil and an error if the body cannot be read.
--- `request`: `id`, `msg_id`, `from`, `method`, `host`, `path` (raw), `uri` (raw, with query), `headers`,
+-- `request`: `id`, `msg_id`, `from`, `method`, `host`, `path` (raw), `uri` (raw, with query), `line` (the request
+-- line), `decoded` (the path decoded), `ascii` (true if all these are), `args` (raw query or nil), `headers`,
 -- `has_body`; `to` (func queue; nil for the firehose); and either `queue` (for the reply), `deadline` (s since 1970)
 -- and `timeout` (s), or none of these when nobody waits: then the broker is asked for a receipt with the id.
+--
+-- LuaJIT's hash of a long string looks at 16 of its bytes: the first and last four and some in the middle. Messages
+-- are alike in all of them, and strings with the same hash are searched one by one. So every long string made here
+-- ends with the message's id, which differs in its last bytes; what comes after it is a piece that is always the same.
 function _M.frame(request)
-    local headers = request.headers
+    local deadline = request.deadline and deadline_ms(request.deadline)
     local tail = body.EMPTY
     if request.has_body then
-        local content_type = headers["content-type"]
+        local content_type = request.headers["content-type"]
         local json, err = body.json(type(content_type) == "table" and content_type[1] or content_type)
         if not json then
             return nil, err
         end
         tail = json
     end
-    local deadline = request.deadline and format("%.0f", floor(request.deadline * 1000))
-    local head = head_json(request, deadline)
-    local pieces = type(tail) == "table" and tail
-    local bytes = #head
-    if pieces then
-        for i = 1, #pieces do
-            bytes = bytes + #pieces[i]
-        end
-    else
-        bytes = bytes + #tail
+    local n = add_members(request, deadline)
+    if type(tail) == "table" then
+        return large_frame(request, deadline, n, tail)
     end
-    local place = request.host .. request.path
-    local lines = (request.to and queue_line(request.to) or firehose_line(place))
-        .. "content-type:application/json\naction:service\nrequest-id:" .. request.id .. "\n" .. where_lines(place)
-        .. "method:" .. request.method .. "\ncorrelation-id:" .. request.id .. "\n"
-        .. (deadline
-            and "reply-to:" .. request.queue .. "\ndeadline:" .. deadline
-                .. "\nexpiration:" .. format("%.0f", request.timeout * 1000)
-            or "persistent:true\nreceipt:" .. request.id)
-        .. "\ncontent-length:" .. bytes .. "\n\n"
-    if not pieces then
-        return lines .. head .. tail .. "\0", bytes
-    end
-    pieces[1] = lines .. head .. pieces[1]
-    pieces[#pieces] = pieces[#pieces] .. "\0"
-    return pieces, bytes
+    parts[n + 1], parts[n + 2], parts[n + 3] = tail, MSG_ID, request.msg_id
+    local bytes = length(n + 3) + #CLOSE - 1
+    put_lines(request, deadline, bytes)
+    return { concat(parts, "", 1, n + 3), CLOSE }, bytes
 end
 
 return _M

@@ -25,11 +25,19 @@ local DEFAULTS = { username = "guest", password = "guest", vhost = "/" }
 local NOT_INITIALIZED = "not initialized"
 
 
+local function decoder_for(opts)
+    return frame.decoder({
+        head = opts.max_head, body = opts.max_body, salt = opts.salt, wanted = opts.wanted,
+    })
+end
+
+
 --- A client that is not connected yet. `opts`:
 -- `username`, `password`, `vhost`: guest, guest and / if absent;
 -- `trailing_lf`: accepted for old scripts; frames may end in a line feed or not, whatever it says;
 -- beyond the library: `heartbeat` (value of the `heart-beat` header), `max_head` and `max_body` (limits in bytes),
--- `ssl`, `ssl_verify` (on unless false) and `server_name`.
+-- `salt` and `wanted` (see the codec's decoder; for readers of frames), `ssl`, `ssl_verify` (on unless false) and
+-- `server_name`.
 function _M.new(_, opts)
     opts = opts or DEFAULTS
     local sock, err = tcp()
@@ -39,7 +47,7 @@ function _M.new(_, opts)
     return setmetatable({
         sock = sock,
         opts = opts,
-        decoder = frame.decoder({ head = opts.max_head, body = opts.max_body }),
+        decoder = decoder_for(opts),
         kept = {}, -- MESSAGE frames that arrived while something else was awaited
         kept_first = 1,
         kept_last = 0,
@@ -93,7 +101,7 @@ function _M:fill()
 end
 
 
---- The next frame that is already here: command, headers, body; see the decoder's `next`.
+--- The next frame that is already here: command, headers, body, length; see the decoder's `next`.
 function _M:next_frame(into)
     return self.decoder:next(into)
 end
@@ -176,6 +184,17 @@ local function connect_by_table(self, where)
 end
 
 
+-- lua-resty-core asserts that a handshake which ended without a pause went well, and raises where it did not.
+-- (To ask it for no session would leave that assertion out, and the check of the certificate with it.)
+local function handshake(sock, name, verify)
+    local returned, session, err = pcall(sock.sslhandshake, sock, nil, name, verify)
+    if not returned then
+        return nil, "it was refused"
+    end
+    return session, err
+end
+
+
 --- Connect and log in: host and port (or a table of both), and options for the socket as `tcpsock:connect` has them.
 -- Returns the CONNECTED frame's bytes, or 1 for a pooled connection; nil and an error otherwise.
 function _M:connect(...)
@@ -193,12 +212,12 @@ function _M:connect(...)
     end
     local opts = self.opts
     if opts.ssl then
-        ok, err = sock:sslhandshake(nil, opts.server_name or (...), opts.ssl_verify ~= false)
+        ok, err = handshake(sock, opts.server_name or (...), opts.ssl_verify ~= false)
         if not ok then
             return nil, "failed to do the TLS handshake: " .. err
         end
     end
-    self.decoder = frame.decoder({ head = opts.max_head, body = opts.max_body })
+    self.decoder = decoder_for(opts)
     self.kept, self.kept_first, self.kept_last = {}, 1, 0
     local reused = sock:getreusedtimes()
     if reused and reused > 0 then

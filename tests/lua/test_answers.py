@@ -62,9 +62,7 @@ def test_an_empty_body_is_empty_whatever_the_status(frontend: Nginx, consumer: C
      (409, "Conflict"), (415, "Unsupported Media Type"), (429, "Too Many Requests"), (502, "Bad Gateway"),
      (418, ""), (422, ""), (299, ""), (599, "")],
 )  # fmt: skip
-def test_statuses_keep_their_number_and_a_body(
-    frontend: Nginx, consumer: Consumer, status: int, reason: str
-) -> None:
+def test_statuses_keep_their_number_and_a_body(frontend: Nginx, consumer: Consumer, status: int, reason: str) -> None:
     consumer.reply = lambda message: answer(status, b"body")
     got, phrase, _, body = fetch(frontend)
     assert (got, phrase, body) == (status, reason, b"body")
@@ -91,7 +89,9 @@ def test_repeated_headers_stay_apart_and_in_order(frontend: Nginx, consumer: Con
 
 def test_odd_but_lawful_header_names_and_values_pass(frontend: Nginx, consumer: Consumer) -> None:
     consumer.reply = lambda message: answer(
-        200, b"", [["under_score", "1"], ["X.Dot", "é"], ["X-Number", 5], ["X-Empty", ""], ["X-True", True]]  # type: ignore[list-item]
+        200,
+        b"",
+        [["under_score", "1"], ["X.Dot", "é"], ["X-Number", 5], ["X-Empty", ""], ["X-True", True]],  # type: ignore[list-item]
     )
     headers = dict(fetch(frontend)[2])
     assert headers["under_score"] == "1"
@@ -165,7 +165,9 @@ def test_a_status_that_is_not_final_is_a_bad_gateway(frontend: Nginx, consumer: 
     assert problem["request-id"] == values(headers, "x-request-id")[0]
 
 
-@pytest.mark.parametrize("made", [b"", b"{", b"[]", b"\xff\xfe", b'{"action":"answer"}', b'{"answer":{"status":200,"body":"%"}}'])
+@pytest.mark.parametrize(
+    "made", [b"", b"{", b"[]", b"\xff\xfe", b'{"action":"answer"}', b'{"answer":{"status":200,"body":"%"}}']
+)
 def test_an_answer_that_cannot_be_read_is_a_bad_gateway(frontend: Nginx, consumer: Consumer, made: bytes) -> None:
     consumer.reply = lambda message: made
     assert httpx.get(frontend.url).status_code == 502

@@ -1,4 +1,4 @@
-"""`resty.rabbitmqstomp` against a scripted server, and against RabbitMQ with scripts written for the library it replaces."""
+"""`resty.rabbitmqstomp` against a scripted server, and against RabbitMQ with scripts for the library it replaces."""
 
 from __future__ import annotations
 
@@ -68,13 +68,16 @@ def test_send_with_a_receipt_waits_for_it_and_keeps_messages_for_receive(
         return True
 
     stomp_server.script = script
-    code = CONNECT + """
+    code = (
+        CONNECT
+        + """
         local headers = { destination = "/queue/a", receipt = "msg#1", persistent = "true" }
         local sent, problem = mq:send("body", headers)
         local one, err1 = mq:receive()
         local two = mq:receive()
         return sent, problem, one, err1, two, headers["content-length"]
     """
+    )
     sent, problem, one, error, two, length = run_lua("local opts" + code, port=stomp_server.port)
     assert sent.startswith("RECEIPT\n")
     assert (problem, one, error, two) == (None, "first", None, "second")
@@ -109,11 +112,14 @@ def test_receive_returns_binary_bodies_whole_however_they_are_split(
         return True
 
     stomp_server.script = script
-    code = CONNECT + """
+    code = (
+        CONNECT
+        + """
         mq:subscribe({ destination = "/amq/queue/a", id = "1" })
         local data, err, headers = mq:receive()
         return ngx.encode_base64(data), err, headers.subscription
     """
+    )
     data, error, subscription = run_lua("local opts" + code, port=stomp_server.port)
     assert base64.b64decode(data) == body
     assert (error, subscription) == (None, "1")
@@ -126,13 +132,16 @@ def test_receive_times_out_and_can_be_called_again(run_lua: Run, stomp_server: S
         return False
 
     stomp_server.script = script
-    code = CONNECT + """
+    code = (
+        CONNECT
+        + """
         mq:set_timeout(50)
         local data, err = mq:receive()
         mq:unsubscribe({ id = "1" })
         mq:set_timeout(2000)
         return data, err, (mq:receive())
     """
+    )
     assert run_lua("local opts" + code, port=stomp_server.port) == [None, "timeout", "late"]
 
 
@@ -155,7 +164,9 @@ def test_close_says_disconnect_and_waits_for_the_receipt(run_lua: Run, stomp_ser
 
 
 def test_a_pooled_connection_is_used_again_without_a_login(run_lua: Run, stomp_server: StompServer) -> None:
-    code = CONNECT + """
+    code = (
+        CONNECT
+        + """
         local before = mq:get_reused_times()
         local kept, problem = mq:set_keepalive(10000, 10)
         local again = rabbitmq:new()
@@ -166,6 +177,7 @@ def test_a_pooled_connection_is_used_again_without_a_login(run_lua: Run, stomp_s
         again:close()
         return before, kept, problem, ok2, times
     """
+    )
     assert run_lua("local opts" + code, port=stomp_server.port) == [0, 1, None, 1, 1]
     stomp_server.take("SEND")
     assert len(stomp_server.connections) == 1
@@ -178,12 +190,15 @@ def test_a_connection_with_unread_messages_is_not_pooled(run_lua: Run, stomp_ser
         return False
 
     stomp_server.script = script
-    code = CONNECT + """
+    code = (
+        CONNECT
+        + """
         mq:send("x", { destination = "/queue/a", receipt = "1" })
         local kept, problem = mq:set_keepalive(10000, 10)
         mq:close()
         return kept, problem
     """
+    )
     kept, problem = run_lua("local opts" + code, port=stomp_server.port)
     assert kept is None
     assert "unread" in problem
@@ -250,9 +265,12 @@ def test_a_script_written_for_the_library_runs_against_rabbitmq(run_lua: Run, ra
 
 
 def test_a_binary_message_goes_through_rabbitmq_and_back(run_lua: Run, rabbit: Rabbit) -> None:
-    code = """
+    code = (
+        """
         local opts
-    """ + CONNECT + """
+    """
+        + CONNECT
+        + """
         local body = ""
         for i = 0, 255 do body = body .. string.char(i) end
         body = body:rep(2000)
@@ -263,4 +281,5 @@ def test_a_binary_message_goes_through_rabbitmq_and_back(run_lua: Run, rabbit: R
         mq:close()
         return data == body, err, headers["x:odd"]
     """
+    )
     assert run_lua(code, port=rabbit.stomp_port) == [True, None, "a\\b:c"]

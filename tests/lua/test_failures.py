@@ -188,9 +188,7 @@ def test_a_quit_under_load_loses_no_request_and_leaves_no_queue(
     until(lambda: not any("quits" in q for q in queues(rabbit)), 10)
 
 
-def test_a_reload_changes_workers_without_losing_a_request(
-    start_nginx: Start, rabbit: Rabbit, takes: Consumer
-) -> None:
+def test_a_reload_changes_workers_without_losing_a_request(start_nginx: Start, rabbit: Rabbit, takes: Consumer) -> None:
     nginx = start_nginx(rabbit.frontend())
     old = nginx.workers()
     takes.reply = lambda message: None

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -26,7 +27,8 @@ def environment(server: StompServer, **more: str) -> dict[str, str]:
 
 def answer(frame: Frame, body: str = "", status: int = 200, **more: Any) -> bytes:
     inner = {"status": status, "headers": [], "body": body, "body-base64-encoded": False}
-    return json.dumps({"action": "answer", "request-id": frame.headers["correlation-id"], "answer": inner} | more).encode()
+    message = {"action": "answer", "request-id": frame.headers["correlation-id"], "answer": inner}
+    return json.dumps(message | more).encode()
 
 
 def reply(connection: Connection, frame: Frame, body: str = "", **more: Any) -> None:
@@ -203,7 +205,7 @@ def test_it_reconnects_for_ever_with_growing_pauses(start_nginx: Start, stomp_se
 
     stomp_server.script = script
     start_nginx(environment(stomp_server))
-    pauses = [b - a for a, b in zip(refused, refused[1:], strict=False)]
+    pauses = [b - a for a, b in pairwise(refused)]
     assert all(0.04 < pause < 1.5 for pause in pauses), pauses
     assert pauses[-1] > pauses[0]
 

@@ -45,9 +45,7 @@ def has_version(nginx: Nginx, version: int) -> None:
     until(lambda: nginx.stats().get("routes-version") == version, 5, f"routes {version}")
 
 
-def test_an_awake_frontend_gets_the_table_on_its_own_queue(
-    start_nginx: Start, rabbit: Rabbit, funcs: Consumer
-) -> None:
+def test_an_awake_frontend_gets_the_table_on_its_own_queue(start_nginx: Start, rabbit: Rabbit, funcs: Consumer) -> None:
     nginx = start_nginx(rabbit.frontend())
     awake = until(lambda: next((m for m in list(funcs.messages.queue) if m.json["action"] == "awake"), None), 5)
     assert awake.queue == "for_tron"

@@ -140,4 +140,4 @@ class Nginx:
         def found() -> dict[str, Any] | None:
             return next((line for line in self.lines() if line["request-id"] == request_id), None)
 
-        return until(found, 5, f"access log of {request_id}")  # type: ignore[return-value]
+        return until(found, 5, f"access log of {request_id}")

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
+def until(condition: Callable[[], T | None], seconds: float = 10.0, what: str = "") -> T:
     """Poll until `condition()` is true and return its value; fail after `seconds`."""
     end = time.monotonic() + seconds
     while True:

@@ -211,12 +211,53 @@ it("ends in an error or waits for more, but never raises, on noise", function()
     end
 end)
 
+it("keeps the headers of a frame that comes in pieces in the table that it is given", function()
+    local bytes = frame.encode("MESSAGE", { { "a", "1" }, { "b", "2" } }, "x"):rep(3)
+    for size = 1, #bytes do
+        local decoder, into, count = frame.decoder(), { old = "x" }, 0
+        for from = 1, #bytes, size do
+            decoder:feed(bytes:sub(from, from + size - 1))
+            while true do
+                local command, headers = decoder:next(into)
+                if not command then
+                    break
+                end
+                equal(headers, { a = "1", b = "2", ["content-length"] = "1" })
+                count = count + 1
+            end
+        end
+        equal(count, 3)
+    end
+end)
+
 it("fills the header table that it is given", function()
     local decoder, into = frame.decoder(), {}
     decoder:feed("RECEIPT\nreceipt-id:1\n\n\0")
     local _, headers = decoder:next(into)
     ok(headers == into)
     equal(into, { ["receipt-id"] = "1" })
+end)
+
+it("may put a salt after a body that a JSON parser does not see", function()
+    local decoder = frame.decoder({ salt = true })
+    decoder:feed(frame.encode("MESSAGE", {}, '{"a":1}'):rep(2) .. frame.encode("MESSAGE", {}, ""))
+    local _, _, first, length = decoder:next()
+    local _, _, second = decoder:next()
+    equal(length, 7)
+    equal(first:sub(1, 7), '{"a":1}')
+    ok(first ~= second)
+    equal(require("cjson").decode(first), { a = 1 })
+    local _, _, empty, none = decoder:next()
+    equal(empty, "")
+    equal(none, 0)
+end)
+
+it("may leave out the headers that nobody wants", function()
+    local decoder = frame.decoder({ wanted = { a = true, ["content-length"] = true } })
+    decoder:feed(frame.encode("MESSAGE", { a = "1:2", b = "3" }, "x\0y"))
+    local _, headers, body = decoder:next()
+    equal(headers, { a = "1:2", ["content-length"] = "3" })
+    equal(body, "x\0y")
 end)
 
 it("knows when it is between frames", function()

@@ -3,6 +3,7 @@
 local cjson = require "cjson"
 local config = require "funcatron.config"
 local hop = require "funcatron.hop"
+local hosts = require "funcatron.hosts"
 local id = require "funcatron.id"
 local problem = require "funcatron.problem"
 local request = require "funcatron.request"
@@ -143,6 +144,23 @@ it("finds respond-async among preferences", function()
     for _, prefer in ipairs({ "", "return=minimal", "respond-asynchronously", "not-respond-async" }) do
         ok(not hop.prefers_async(prefer), prefer)
     end
+end)
+
+
+-- hosts
+
+it("finds names of the hosts file, and leaves others as they are", function()
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write("# 10.9.9.9 rabbit\n::1 localhost rabbit\n127.0.0.1 localhost\n10.1.2.3\tRabbit.local  rabbit # alias\n")
+    file:close()
+    equal(hosts.resolve("rabbit", path), "10.1.2.3")
+    equal(hosts.resolve("RABBIT.local", path), "10.1.2.3")
+    equal(hosts.resolve("localhost", path), "127.0.0.1")
+    equal(hosts.resolve("alias", path), "alias")
+    equal(hosts.resolve("10.0.0.1", path), "10.0.0.1")
+    os.remove(path)
+    equal(hosts.resolve("rabbit", path), "rabbit")
 end)
 
 
