@@ -16,7 +16,7 @@ import pytest
 
 from tests import trial as trials
 from tests.stack import PrivateStack, running
-from tests.trial import Load, Tally
+from tests.trial import Answer, Connection, Load, Tally
 
 WIDTH = 200
 
@@ -41,7 +41,7 @@ async def under_load(
     stack: PrivateStack, ask: trials.Ask, harm: Callable[[Load], Awaitable[None]], width: int = WIDTH
 ) -> Tally:
     """Keep requests in flight, do harm, go on a while, and return what came back; each request ended once."""
-    load = Load(stack.url, ask, width)
+    load = Load(stack, ask, width)
     running = asyncio.create_task(load.run())
     await load.answered(width)
     await harm(load)
@@ -105,11 +105,11 @@ async def test_an_nginx_worker_that_dies_costs_only_its_own_connections(trial: P
 async def test_a_broker_restart_is_503_at_once_and_over_soon_after_its_return(trial: PrivateStack) -> None:
     slowest = 0.0
 
-    async def ask(client: httpx.AsyncClient, number: int) -> httpx.Response:
+    async def ask(connection: Connection, number: int) -> Answer:
         nonlocal slowest
         began = time.monotonic()
-        answer = await trials.mixed(client, number)
-        if answer.status_code == 503:
+        answer = await trials.mixed(connection, number)
+        if answer.status == 503:
             slowest = max(slowest, time.monotonic() - began)
             assert answer.headers["retry-after"]
             await asyncio.sleep(0.05)  # a client that tries again, not one that hammers
@@ -137,7 +137,7 @@ async def test_a_broker_restart_is_503_at_once_and_over_soon_after_its_return(tr
 
 async def test_going_down_under_load_is_graceful(trial: PrivateStack) -> None:
     """Every request that was taken is answered; later ones find a closed port."""
-    load = Load(trial.url, trials.mixed, 50)
+    load = Load(trial, trials.mixed, 50)
     running = asyncio.create_task(load.run())
     await load.answered(100)
     down = asyncio.create_task(asyncio.to_thread(trial.down))
