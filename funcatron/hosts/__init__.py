@@ -6,7 +6,8 @@ from importlib import import_module
 
 from funcatron.errors import HostError
 from funcatron.hosts.base import Command, HostDriver, Limits, Prepared, User
-from funcatron.hosts.process import Answer, Host
+from funcatron.hosts.link import Answer
+from funcatron.hosts.process import Host
 
 DRIVERS = {"python": "funcatron.hosts.python.driver:PythonHostDriver"}
 

@@ -18,15 +18,13 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-import orjson
+from typing import Any
 
 from funcatron.errors import HostError, LoadError
 from funcatron.hosts import protocol, usage
 from funcatron.hosts.base import HostDriver, Limits, Prepared, User
+from funcatron.hosts.link import Link
 from funcatron.hosts.pipes import Lines, OnLog, record
 from funcatron.hosts.spawn import environment, hint, spawn
 
@@ -34,48 +32,26 @@ START_TIMEOUT = 30.0  # until the process has connected
 LOAD_TIMEOUT = 120.0  # until the bundle is loaded
 LINGER = 0.5  # after the process ended, for what it left in socket and pipes
 
-
-@dataclass(slots=True)
-class Answer:
-    """What a host answered. `failed`: user code raised, and the trace is in the log."""
-
-    status: int
-    headers: list[list[str]] = field(default_factory=list)
-    body: bytes | bytearray | memoryview = b""
-    reason: str | None = None
-    failed: bool = False
-    error: dict[str, Any] | None = None
-    authorized: bool = False  # the outcome of `authorize`: the request may pass
-
-
-Done = Callable[[Answer | None], None]
 OnExit = Callable[["Host", int | None], None]
 
 
-class Host(asyncio.Protocol):
+class Host(Link):
     """A running host. Make one with `Host.start`; all methods are for the event loop's thread."""
 
     def __init__(self, load: Mapping[str, Any], on_log: OnLog, on_exit: OnExit) -> None:
+        super().__init__()
         self.pid = 0
         self.operations: dict[str, Any] = {}
         self.python = ""
         self._sha: str = load.get("sha", "")
         self._on_log, self._on_exit = on_log, on_exit
-        self._loop = asyncio.get_running_loop()
-        self._calls: dict[int, Done] = {}
-        self._partial: dict[int, tuple[Answer, bytearray]] = {}
-        self._serial = 0
-        self._out: list[bytes | bytearray | memoryview] = []
-        self._decoder = protocol.Decoder()
-        self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._lines: list[Lines] = []
         self._last: deque[str] = deque(maxlen=20)  # of what it wrote, to explain a failed start
         self._loaded: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self._exited: asyncio.Future[int] = self._loop.create_future()
-        self._gone = asyncio.Event()  # the connection
-        self._ended = asyncio.Event()  # everything
+        self._ended = asyncio.Event()
         self._stopping = False
         self._folder: Path | None = None
         self._burial: asyncio.Task[None] | None = None
@@ -115,7 +91,7 @@ class Host(asyncio.Protocol):
                 listener.close()
             await host._connect(connection[0])
             message = {**load, "type": "load", "version": protocol.VERSION, "bundle": str(command.cwd)}
-            host._write(protocol.encode(message))
+            host.write(protocol.encode(message))
             loaded = await host._within(host._loaded, LOAD_TIMEOUT, "did not load the bundle")
         except BaseException as err:
             host.kill()
@@ -194,10 +170,8 @@ class Host(asyncio.Protocol):
         await self._buried()
         code = self._exited.result()
         if not self._stopping:
-            self._log(record("error", f"the Func host {self.pid} {describe_exit(code)}", calls=len(self._calls)))
-        calls, self._calls = self._calls, {}
-        for done in calls.values():
-            done(None)
+            self._log(record("error", f"the Func host {self.pid} {describe_exit(code)}", calls=self.in_flight))
+        self.abandon()
         self._on_exit(self, code)
         self._ended.set()
 
@@ -207,9 +181,9 @@ class Host(asyncio.Protocol):
             await self._exited
             if self._transport is not None:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._gone.wait(), LINGER)
+                    await asyncio.wait_for(self.lost.wait(), LINGER)
                 self._transport.abort()
-                await self._gone.wait()
+                await self.lost.wait()
             for lines in self._lines:
                 lines.drain()
                 lines.close()
@@ -223,7 +197,7 @@ class Host(asyncio.Protocol):
         """Let the host finish its calls and exit; kill it after `grace` seconds. Returns when it is gone."""
         self._stopping = True
         if not self._exited.done():
-            self._write(protocol.encode({"type": "stop"}))
+            self.write(protocol.encode({"type": "stop"}))
             await asyncio.wait({self._exited}, timeout=grace)
             self.kill()
         await self._ended.wait()
@@ -238,170 +212,34 @@ class Host(asyncio.Protocol):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    # -- calls --------------------------------------------------------------------------------------------------
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that have no answer yet."""
-        return len(self._calls)
+    # -- what Link leaves open ----------------------------------------------------------------------------------
 
     @property
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self._process is not None and not self._exited.done()
 
-    def call(self, header: dict[str, Any], body: bytes | bytearray | memoryview, done: Done) -> int:
-        """Pass a call on; `header` is the `call` message without type and id, and belongs to the host from now on.
-
-        `done` gets the answer, or None when the host dies. Returns the call's id, for `cancel`.
-        """
-        header["type"] = "call"
-        context = orjson.dumps(header.pop("context", {}))
-        header["context-length"] = len(context)
-        return self._send(header, context, body, done)
-
-    def authorize(self, header: dict[str, Any], done: Done) -> int:
-        """Run only the security plan of a request; the answer is a refusal, or has `authorized`."""
-        header["type"] = "authorize"
-        context = orjson.dumps(header.pop("context", {}))
-        header["context-length"] = len(context)
-        return self._send(header, context, b"", done)
-
-    def _send(self, header: dict[str, Any], context: bytes, body: bytes | bytearray | memoryview, done: Done) -> int:
-        self._serial += 1
-        header["id"] = self._serial
-        start = protocol.encode(header, len(context) + len(body))
-        if self._exited.done() or self._transport is None:
-            self._loop.call_soon(done, None)
-            return self._serial
-        self._calls[self._serial] = done
-        out = self._out
-        if not out:
-            self._loop.call_soon(self._flush)
-        out.append(start)
-        out.append(context)
-        if body:
-            out.append(body)
-        return self._serial
-
-    def cancel(self, call_id: int) -> None:
-        """Ask the host to give a call up. Its answer still comes, with status 504 if it yields; else kill the host."""
-        if call_id in self._calls:
-            self._write(protocol.encode({"type": "cancel", "id": call_id}))
-
-    def _write(self, data: bytes) -> None:
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(data)
-
-    def _flush(self) -> None:
-        """Write what one turn of the loop has gathered, small pieces joined, large ones as they are."""
-        out, self._out = self._out, []
-        if self._transport is None or self._transport.is_closing():
-            return
-        small: list[bytes | bytearray | memoryview] = []
-        for piece in out:
-            if len(piece) <= protocol.SMALL:
-                small.append(piece)
-                continue
-            if small:
-                self._transport.write(b"".join(small))
-                small = []
-            self._transport.write(piece)
-        if small:
-            self._transport.write(small[0] if len(small) == 1 else b"".join(small))
-
-    # -- asyncio.Protocol ---------------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            frames = self._decoder.feed(data)
-        except HostError as err:
-            self._broken(str(err))
-            return
-        for header, body in frames:
-            handler = _HANDLERS.get(header["type"])
-            if handler is None:
-                self._broken(f"a frame of type {header['type']!r}")
-                return
-            try:
-                handler(self, header, body)
-            except (KeyError, TypeError, ValueError) as err:
-                self._broken(f"a wrong {header['type']} frame: {err!r}")
-                return
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gone.set()
-        self._kill_group()  # without its socket it is of no use
+        """Without its socket a host is of no use."""
+        super().connection_lost(exc)
+        self._kill_group()
 
-    def _broken(self, what: str) -> None:
+    def broken(self, what: str) -> None:
+        """See Link."""
         self._log(record("error", f"the Func host {self.pid} broke its protocol, it is killed: {what}"))
         self.kill()
 
-    def _loaded_frame(self, header: dict[str, Any], body: Any) -> None:
-        if not self._loaded.done():
+    def other(self, header: dict[str, Any]) -> None:
+        """See Link."""
+        kind = header["type"]
+        if kind == "log":
+            self._log(header)
+        elif kind not in ("loaded", "load-failed") or self._loaded.done():
+            raise ValueError(kind)
+        elif kind == "loaded":
             self._loaded.set_result(header)
-
-    def _load_failed(self, header: dict[str, Any], body: Any) -> None:
-        if not self._loaded.done():
-            self._loaded.set_exception(LoadError("the bundle cannot be loaded", [str(e) for e in header["errors"]]))
-
-    def _answer(self, header: dict[str, Any], body: bytes | bytearray | memoryview) -> None:
-        call_id = header["id"]
-        answer = Answer(_status(header), header["headers"], body)
-        if len(header) > 4:
-            answer.reason = header.get("reason")
-            answer.failed = header.get("failed", False)
-            answer.error = header.get("error")
-            if header.get("more"):
-                if call_id in self._calls:
-                    self._partial[call_id] = (answer, bytearray(body))
-                return
-        done = self._calls.pop(call_id, None)
-        if done is not None:
-            done(answer)
-
-    def _chunk(self, header: dict[str, Any], body: bytes | bytearray | memoryview) -> None:
-        call_id = header["id"]
-        if call_id not in self._partial:
-            return  # given up: it had grown too large
-        answer, whole = self._partial[call_id]
-        whole += body
-        too_large = len(whole) > protocol.MAX_BODY
-        if too_large:
-            self.cancel(call_id)
-            detail = f"more than {protocol.MAX_BODY} bytes"
-            answer = Answer(500, failed=True, error={"kind": "too-large", "detail": detail})
-        elif header.get("more"):
-            return
         else:
-            answer.body = whole
-            answer.failed = header.get("failed", False)
-            answer.error = header.get("error")
-        del self._partial[call_id]
-        done = self._calls.pop(call_id, None)
-        if done is not None:
-            done(answer)
-
-    def _authorized(self, header: dict[str, Any], body: Any) -> None:
-        done = self._calls.pop(header["id"], None)
-        if done is not None:
-            done(Answer(0, authorized=True))
-
-    def _pong(self, header: dict[str, Any], body: Any) -> None:
-        done = self._calls.pop(header["id"], None)
-        if done is not None:
-            done(Answer(0))
-
-    def ping(self, done: Done) -> int:
-        """Ask whether the host still reads its socket."""
-        return self._send({"type": "ping"}, b"", b"", done)
-
-    def _log_frame(self, header: dict[str, Any], body: Any) -> None:
-        self._log(header)
+            self._loaded.set_exception(LoadError("the bundle cannot be loaded", [str(e) for e in header["errors"]]))
 
     def _log(self, line: dict[str, Any]) -> None:
         if not self._loaded.done():
@@ -418,25 +256,6 @@ class Host(asyncio.Protocol):
     def cpu(self) -> float:
         """CPU seconds since it started."""
         return usage.cpu(self.pid)
-
-
-_Handler = Callable[[Host, dict[str, Any], Any], None]
-_HANDLERS: dict[str, _Handler] = {
-    "answer": Host._answer,
-    "chunk": Host._chunk,
-    "authorized": Host._authorized,
-    "log": Host._log_frame,
-    "loaded": Host._loaded_frame,
-    "load-failed": Host._load_failed,
-    "pong": Host._pong,
-}
-
-
-def _status(header: Mapping[str, Any]) -> int:
-    status = header["status"]
-    if type(status) is not int or not 200 <= status <= 599 or type(header["headers"]) is not list:
-        raise ValueError(f"status {status!r}")
-    return status
 
 
 def describe_exit(code: int) -> str:

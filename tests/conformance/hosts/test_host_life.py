@@ -439,7 +439,7 @@ async def test_when_a_host_dies_all_its_calls_are_told(name: str, code: int) -> 
 async def test_what_a_host_started_dies_with_it() -> None:
     async with hosting(CODE) as bench:
         pid = value(await bench.call("child"))
-        assert "sleep" in cmdline(pid)
+        os.kill(pid, 0)  # it is there
         os.kill(bench.host.pid, signal.SIGKILL)
         await asyncio.wait_for(bench.exited.wait(), WAIT)
         await asyncio.to_thread(wait_for_end, pid)
