@@ -51,8 +51,10 @@ pages["/__stats"] = function(handler)
     local link, control = handler.link, handler.control
     response.json(200, encode({
         instance = handler.from,
-        link = { state = link.state, connects = link.connects, stalls = link.stalls, ["frames-sent"] = link.sent,
-            ["frames-received"] = link.received, queue = link.queue },
+        link = {
+            state = link.state, queue = link.queue, connects = link.connects, stalls = link.stalls,
+            ["frames-sent"] = link:frames_sent(), ["frames-received"] = link.received,
+        },
         requests = handler.counts,
         waiting = pending.waiting(),
         ended = pending.counters(),

@@ -135,7 +135,7 @@ function Handler:exchange(ask, timeout)
         self.counts.full = self.counts.full + 1
         return response.problem(503, "too many requests are waiting", ask.id, RETRY_AFTER)
     end
-    self.link:send_pieces(pieces, #pieces)
+    self.link:send_pieces(pieces)
     local sent = now()
     local answer, failure = pending.wait(slot, timeout)
     var.funcatron_wait = format("%.3f", now() - sent)

@@ -10,11 +10,10 @@
 
 local frame = require "funcatron.stomp.frame"
 local hosts = require "funcatron.hosts"
+local outbox = require "funcatron.outbox"
 local pending = require "funcatron.pending"
-local semaphore = require "ngx.semaphore"
 local stomp = require "resty.rabbitmqstomp"
 
-local clear = require "table.clear"
 local encode = frame.encode
 local exiting = ngx.worker.exiting
 local ipairs = ipairs
@@ -53,7 +52,6 @@ local WANTED = {
     ["action"] = true, ["content-length"] = true, ["content-type"] = true, ["correlation-id"] = true,
     ["heart-beat"] = true, ["message"] = true, ["receipt-id"] = true, ["subscription"] = true,
 }
-local SLICE = 1024 * 1024 -- bytes; nginx keeps a send buffer of the largest size ever sent
 local REPEAT_LOG = 30 -- s
 
 
@@ -64,8 +62,7 @@ function _M.new(config, id, on)
         config = config, id = id, on = on,
         state = "down", up = false,
         queue = nil, sessions = 0, attempts = 0,
-        out = {}, out_n = 0, out_bytes = 0, spare = {},
-        work = semaphore.new(0), writer_waits = false, writing_since = nil,
+        outbox = outbox.new(), client = nil, threads = nil,
         ping_frame = nil, ping = nil, ping_at = 0, last_ping = 0,
         drain = false, leaving = false, busy = function() return 0 end,
         sent = 0, received = 0, stalls = 0, connects = 0,
@@ -83,40 +80,21 @@ local function complain(self, reason)
 end
 
 
-local function wake_writer(self)
-    self.sent = self.sent + 1
-    if self.writer_waits then
-        self.writer_waits = false
-        self.work:post(1)
-    end
-end
-
-
 --- Queue the bytes of a whole frame. From any phase; never yields.
 function Link:send(bytes)
-    local n = self.out_n + 1
-    self.out[n], self.out_n = bytes, n
-    self.out_bytes = self.out_bytes + #bytes
-    wake_writer(self)
+    self.outbox:put(bytes)
 end
 
 
---- Queue one frame that is given in pieces.
-function Link:send_pieces(pieces, count)
-    local out, n, bytes = self.out, self.out_n, self.out_bytes
-    for i = 1, count do
-        local piece = pieces[i]
-        out[n + i] = piece
-        bytes = bytes + #piece
-    end
-    self.out_n, self.out_bytes = n + count, bytes
-    wake_writer(self)
+--- Queue one frame that is given as an array of strings.
+function Link:send_pieces(pieces)
+    self.outbox:put_pieces(pieces)
 end
 
 
-local function drop_unsent(self)
-    clear(self.out)
-    self.out_n, self.out_bytes = 0, 0
+--- Frames queued since the worker's start.
+function Link:frames_sent()
+    return self.sent + self.outbox.frames
 end
 
 
@@ -129,84 +107,26 @@ local function turn(self, state)
 end
 
 
--- The writer ------------------------------------------------------------------------------------------------------
-
--- Send a batch in slices, so that the buffers below stay small and progress is seen.
-local function send_sliced(self, batch, count)
-    local part, n, bytes = {}, 0, 0
-    local function flush()
-        if n > 0 then
-            self.writing_since = now()
-            local ok, err = self.client:send_raw(part)
-            clear(part)
-            n, bytes = 0, 0
-            return ok, err
-        end
-        return true
-    end
-    for i = 1, count do
-        local piece = batch[i]
-        for from = 1, max(#piece, 1), SLICE do
-            local bit = #piece <= SLICE and piece or sub(piece, from, from + SLICE - 1)
-            if bytes + #bit > SLICE then
-                local ok, err = flush()
-                if not ok then
-                    return nil, err
-                end
-            end
-            n, bytes = n + 1, bytes + #bit
-            part[n] = bit
-        end
-    end
-    return flush()
-end
-
-
-local function send_batch(self)
-    local batch, count, bytes = self.out, self.out_n, self.out_bytes
-    local has_ping = self.ping == "queued"
-    self.out, self.out_n, self.out_bytes, self.spare = self.spare, 0, 0, batch
-    self.writing_since = now()
-    local ok, err
-    if bytes <= SLICE then
-        ok, err = self.client:send_raw(batch)
-    else
-        ok, err = send_sliced(self, batch, count)
-    end
-    self.writing_since = nil
-    clear(batch)
-    if not ok then
-        return nil, "failed to send: " .. err
-    end
-    if has_ping and self.ping == "queued" then -- unless the echo was faster
-        self.ping, self.ping_at = "sent", now()
-    end
-    return true
-end
-
-
 local function write(self)
+    local box, client = self.outbox, self.client
     local idle = self.beat_out > 0 and self.beat_out / 2 or 60
     while true do
-        if self.out_n == 0 then
-            self.writer_waits = true
-            self.work:wait(idle)
-            self.writer_waits = false
+        if not box:wait(idle) and self.beat_out > 0 then
+            box:put(frame.EOL)
         end
-        if self.out_n == 0 and self.beat_out > 0 then
-            self:send(frame.EOL)
-        end
-        if self.out_n > 0 then
-            local ok, err = send_batch(self)
+        if box.count > 0 then
+            local has_ping = self.ping == "queued"
+            local ok, err = box:flush(client)
             if not ok then
-                return err
+                return "failed to send: " .. err
+            end
+            if has_ping and self.ping == "queued" then -- unless the echo was faster
+                self.ping, self.ping_at = "sent", now()
             end
         end
     end
 end
 
-
--- The reader ------------------------------------------------------------------------------------------------------
 
 local function echoed(self)
     self.ping = nil
@@ -275,12 +195,9 @@ local function read(self)
 end
 
 
--- The ticker ------------------------------------------------------------------------------------------------------
-
 local function stalled(self, at)
-    local limit = self.config.stall
-    return (self.ping == "sent" and at - self.ping_at > limit)
-        or (self.writing_since ~= nil and at - self.writing_since > limit)
+    local limit, since = self.config.stall, self.outbox.sending_since
+    return (self.ping == "sent" and at - self.ping_at > limit) or (since ~= nil and at - since > limit)
 end
 
 
@@ -291,7 +208,7 @@ local function judge(self, at)
             self.stalls = self.stalls + 1
             complain(self, "stalled: the broker reads nothing (an alarm for memory or disk?)")
             pending.fail_all("stalled")
-            drop_unsent(self)
+            self.outbox:drop()
             self.ping = self.ping == "sent" and "sent" or nil
         end
     elseif not self.ping and at - self.last_ping >= PING_INTERVAL then
@@ -303,7 +220,7 @@ end
 
 local function drained(self)
     return self.busy() == 0 and pending.waiting() == 0
-        and (self.state == "stalled" or (self.out_n == 0 and not self.writing_since))
+        and (self.state == "stalled" or self.outbox:empty())
 end
 
 
@@ -339,8 +256,6 @@ local function tick(self)
     end
 end
 
-
--- Sessions --------------------------------------------------------------------------------------------------------
 
 -- What both sides agreed on, in s (STOMP 1.2, "Heart-beating").
 local function agree_heartbeats(self, wanted_ms, answer)
@@ -397,8 +312,9 @@ local function open(self)
     -- a queue of its own for each session: the broker may not have noticed yet that the last one is gone
     self.queue = "funcatron.frontend." .. self.id .. (self.sessions > 1 and "." .. self.sessions or "")
     self.receipts, self.scratch = {}, {}
-    drop_unsent(self)
-    self.ping, self.last_ping, self.writing_since, self.writer_waits = nil, 0, nil, false
+    self.sent = self:frames_sent()
+    self.outbox = outbox.new()
+    self.ping, self.last_ping = nil, 0
     self.ping_frame = encode("SEND", { destination = "/amq/queue/" .. self.queue, ["correlation-id"] = PING }, "")
     local client, err = connect(self)
     if not client then
@@ -453,7 +369,7 @@ local function run(premature, self)
     close(self)
     turn(self, self.leaving and "left" or "down")
     pending.fail_all("down")
-    drop_unsent(self)
+    self.outbox:drop()
     if self.leaving or exiting() then
         return
     end

@@ -362,3 +362,32 @@ def test_many_small_and_one_huge_message_all_arrive_whole(
     small = [get(pool, nginx, f"/{i}") for i in range(50)]
     assert huge.result().text == "8000000"
     assert {f.result().text for f in small} == {"0"}
+
+
+def test_what_a_broken_connection_did_not_send_never_reaches_the_next_one(
+    start_nginx: Start, stomp_server: StompServer, pool: ThreadPoolExecutor
+) -> None:
+    """The broker stops to read while much is under way, then goes; each message must come at most once."""
+    stuck, go_on = threading.Event(), threading.Event()
+
+    def script(connection: Connection, frame: Frame) -> bool:
+        if frame.headers.get("action") == "service" and connection is stomp_server.connections[0]:
+            stuck.set()
+            assert go_on.wait(20)
+            connection.close()
+            return True
+        return answering(connection, frame)
+
+    stomp_server.script = script
+    nginx = start_nginx(environment(stomp_server, FUNCATRON_STALL="30"))
+    first = get(pool, nginx, "/first")
+    assert stuck.wait(5)
+    huge = [pool.submit(httpx.post, nginx.url + "/huge", content=b"\xff" * 8_000_000, timeout=30) for _ in range(2)]
+    small = [get(pool, nginx, f"/{i}") for i in range(5)]
+    until(lambda: nginx.stats()["waiting"] == 8, 10)
+    go_on.set()
+    assert {f.result().status_code for f in [first, *huge, *small]} == {503}
+    nginx.wait_ready()
+    assert get(pool, nginx, "/after").result().text == "hello"
+    paths = [f.headers["path"] for f in list(stomp_server.frames.queue) if f.headers.get("action") == "service"]
+    assert paths == ["/first", "/after"]
