@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -52,6 +53,8 @@ async def serve(settings: Settings) -> int:
     server = _Server(http_config(app))
     serving = asyncio.create_task(server.serve([listener]), name="admin API")
     tron.start()
+    gc.collect()
+    gc.freeze()  # what the start made stays; collections that walk it again and again are pauses in dispatching
     log.info("admin API at http://%s:%d", settings.admin_host, settings.admin_port)
     stopped = asyncio.create_task(stop.wait(), name="stop signal")
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
