@@ -117,7 +117,7 @@ async def hosting(
 ) -> AsyncIterator[Bench]:
     """Run a host of a bundle whose module `app` is `code`; `specs` adds keys to operations, or operations."""
     bench = Bench()
-    with tempfile.TemporaryDirectory(prefix="funcatron-test-") as name:
+    with tempfile.TemporaryDirectory(prefix="funcatron-test-", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o755)
         folder = Path(name)
         bundle = write_pex(folder / "bundle.pex", {"app.py": code, **(files or {})})

@@ -22,6 +22,13 @@ class Outcome(NamedTuple):
     body: bytes
 
 
+# what clients of Connexion know, to the letter
+INTERNAL = (
+    "The server encountered an internal error and was unable to complete your request. "
+    "Either the server is overloaded or there is an error in the application."
+)
+
+
 def failure(
     status: int,
     request_id: str,
@@ -33,6 +40,8 @@ def failure(
     **extra: Any,
 ) -> Outcome:
     """Return a problem answer (RFC 9457)."""
+    if status == 500 and detail is None:
+        detail = INTERNAL
     body = problem(status, title, detail, request_id=request_id, errors=errors, **extra)
     return Outcome(status, [("Content-Type", MEDIA_TYPE), *headers], body)
 

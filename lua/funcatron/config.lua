@@ -58,7 +58,7 @@ local SETTINGS = {
     { "FUNCATRON_MAX_WAITING", "max_waiting", number(1, 2 ^ 31 - 1), 10000 },
     { "FUNCATRON_HEARTBEAT", "heartbeat", number(0.05, 3600), 10 }, -- s, to the Tron
     { "FUNCATRON_STOMP_HEARTBEAT", "stomp_heartbeat", number(0, 3600), 10 }, -- s, with the broker; 0 for none
-    { "FUNCATRON_STALL", "stall", number(0.1, 3600), 2 }, -- s without an echo until the link counts as stalled
+    { "FUNCATRON_STALL", "stall", number(0.1, 3600), 5 }, -- s without an echo until the link counts as stalled
 }
 
 local KEYS = {}

@@ -65,7 +65,7 @@ function _M.new(config, id, on)
         outbox = outbox.new(), client = nil, threads = nil,
         ping_frame = nil, ping = nil, ping_at = 0, last_ping = 0,
         drain = false, leaving = false, busy = function() return 0 end,
-        sent = 0, received = 0, stalls = 0, connects = 0,
+        sent = 0, received = 0, received_before = 0, heard_at = 0, stalls = 0, connects = 0,
         logged = nil, logged_at = 0,
     }, Link)
 end
@@ -197,7 +197,10 @@ end
 
 local function stalled(self, at)
     local limit, since = self.config.stall, self.outbox.sending_since
-    return (self.ping == "sent" and at - self.ping_at > limit) or (since ~= nil and at - since > limit)
+    if self.received ~= self.received_before then -- a busy broker is none that is stalled
+        self.received_before, self.heard_at = self.received, at
+    end
+    return (self.ping == "sent" and at - max(self.ping_at, self.heard_at) > limit) or (since ~= nil and at - since > limit)
 end
 
 

@@ -18,6 +18,7 @@ local null = cjson.null
 local next = next
 local pairs = pairs
 local pcall = pcall
+local sub = string.sub
 local print = ngx.print
 local tonumber = tonumber
 local tostring = tostring
@@ -169,8 +170,28 @@ local function body_of(answer)
 end
 
 
+-- The JSON parser looks at every byte of a string: 20 ms for 1 MB. So a large body in base64, which needs no escapes, is
+-- cut out before. Returns the bytes without it, and the body; just the bytes where there is none. An unescaped quote
+-- cannot be part of a string, so what is found is a key.
+local LARGE = 16384
+local BEFORE, AFTER = '"body":"', '","body-base64-encoded":true'
+
+local function cut_body(bytes)
+    local _, before = find(bytes, BEFORE, 1, true)
+    local quote = before and find(bytes, '"', before + 1, true)
+    if not quote or quote - before < LARGE or sub(bytes, quote, quote + #AFTER - 1) ~= AFTER then
+        return bytes
+    end
+    return sub(bytes, 1, before) .. sub(bytes, quote), sub(bytes, before + 1, quote - 1)
+end
+
+
 --- Take an answer apart: {status, headers, body, sha}, or nil and what is wrong with it. Pure.
 function _M.parse(bytes)
+    local cut
+    if #bytes > LARGE then
+        bytes, cut = cut_body(bytes)
+    end
     local ok, message = pcall(decode, bytes)
     if not ok or type(message) ~= "table" then
         return nil, "it is not JSON"
@@ -189,6 +210,9 @@ function _M.parse(bytes)
     local headers = pairs_of(answer.headers)
     if not headers then
         return nil, "its headers are not a list of pairs"
+    end
+    if cut and answer.body == "" then
+        answer.body = cut
     end
     local body = body_of(answer)
     if not body then

@@ -81,6 +81,7 @@ class Operation:
             params = self._wanted(params)
         kind = header.get("body-kind", "none")
         name = header.get("body-name") or "body"
+        name = self.renamed.get(name, name)
         if (self.any and kind != "none") or name in self.names:
             self._body(call, kind, name, params)
         if "files" in header:
