@@ -200,7 +200,8 @@ local function stalled(self, at)
     if self.received ~= self.received_before then -- a busy broker is none that is stalled
         self.received_before, self.heard_at = self.received, at
     end
-    return (self.ping == "sent" and at - max(self.ping_at, self.heard_at) > limit) or (since ~= nil and at - since > limit)
+    return (self.ping == "sent" and at - max(self.ping_at, self.heard_at) > limit)
+        or (since ~= nil and at - since > limit)
 end
 
 

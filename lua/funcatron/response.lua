@@ -170,7 +170,7 @@ local function body_of(answer)
 end
 
 
--- The JSON parser looks at every byte of a string: 20 ms for 1 MB. So a large body in base64, which needs no escapes, is
+-- The JSON parser looks at every byte of a string: 20 ms for 1 MB. So a large body in base64, which has no escapes, is
 -- cut out before. Returns the bytes without it, and the body; just the bytes where there is none. An unescaped quote
 -- cannot be part of a string, so what is found is a key.
 local LARGE = 16384
