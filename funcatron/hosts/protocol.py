@@ -1,7 +1,7 @@
 """Frames between the Runner and a Func host: the same for every language.
 
 A frame is two unsigned 32-bit numbers in network order, the length of the JSON and the length of the body, then that
-JSON (an object in UTF-8 with kebab-case keys and a `type`), then the body's raw bytes. See docs/adding-a-language.md
+JSON (an object in UTF-8 with kebab-case keys and a `type`), then the body's raw bytes. See docs/adding-a-host-language.md
 for the types. In a `call` the JSON has `context-length`: so many bytes at the body's start are the context, a JSON
 object that a host only decodes when somebody asks for it.
 """
