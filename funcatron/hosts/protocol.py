@@ -1,15 +1,16 @@
 """Frames between the Runner and a Func host: the same for every language.
 
 A frame is two unsigned 32-bit numbers in network order, the length of the JSON and the length of the body, then that
-JSON (an object in UTF-8 with kebab-case keys and a `type`), then the body's raw bytes. See docs/adding-a-host-language.md
-for the types. In a `call` the JSON has `context-length`: so many bytes at the body's start are the context, a JSON
-object that a host only decodes when somebody asks for it.
+JSON (an object in UTF-8 with kebab-case keys and a `type`), then the body's raw bytes. The types are described in
+docs/adding-a-host-language.md. In a `call` the JSON has `context-length`: so many bytes at the body's start are the
+context, a JSON object that a host only decodes when somebody asks for it.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from json import dumps
 from typing import Any
 
 import orjson
@@ -28,7 +29,10 @@ Frame = tuple[dict[str, Any], bytes | bytearray | memoryview]
 
 def encode(header: Mapping[str, Any], body_length: int = 0) -> bytes:
     """Return the frame's start: lengths and JSON; the caller sends `body_length` bytes after it."""
-    json = orjson.dumps(header)
+    try:
+        json = orjson.dumps(header)
+    except TypeError:  # an integer of more than 64 bits, which JSON may have
+        json = dumps(header, ensure_ascii=False).encode()
     if len(json) > MAX_JSON or body_length > MAX_BODY:
         raise HostError(f"frame too large: {len(json)} bytes of JSON, {body_length} bytes of body")
     return _HEAD.pack(len(json), body_length) + json

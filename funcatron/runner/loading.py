@@ -97,6 +97,8 @@ class _Start:
                 "timeout": operation.timeout,
                 "aliases": dict(operation.aliases),
                 "explicit": sorted(operation.explicit),
+                "arguments": sorted(operation.arguments),
+                "body-name": operation.body_name,
             }
             for operation in self.api.operations
         ]

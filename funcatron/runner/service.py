@@ -21,7 +21,17 @@ from funcatron.runner.outcome import Outcome, failure
 from funcatron.runner.pool import Pool
 from funcatron.runner.retry import ATTEMPT, NOT_BEFORE, Step
 from funcatron.runner.settle import Settler
-from funcatron.spec import Api, BadRequest, Match, MethodNotAllowed, NoSuchPath, Operation, Redirect, Request
+from funcatron.spec import (
+    Api,
+    BadRequest,
+    Match,
+    MethodNotAllowed,
+    NoSuchPath,
+    Operation,
+    Redirect,
+    Request,
+    conformance_detail,
+)
 
 if TYPE_CHECKING:
     from funcatron.hosts import Answer
@@ -143,7 +153,7 @@ class Service:
                 frame["files"], call.payload = _files(arguments.files)
             else:
                 call.payload = request.body
-            if kind == "form" or (kind == "json" and not arguments.verbatim):
+            if kind == "form" or (kind in ("json", "text") and not arguments.verbatim):
                 frame["body"] = arguments.body
         if plan is not None:
             frame["security"] = plan
@@ -211,9 +221,11 @@ class Service:
         operation = call.operation
         if operation is not None:
             wanted = operation.validate_responses if self.validation is None else self.validation
-            if wanted != "off" and not self._valid(call, operation, result, wanted):
-                settler.fail(call, failure(500, call.request_id, "The answer does not follow the spec."), "failed")
-                return
+            if wanted != "off":
+                fault = self._check(call, operation, result, wanted)
+                if fault is not None:
+                    settler.fail(call, failure(500, call.request_id, fault), "failed")
+                    return
         if call.reply_to is None and result.status >= 500:
             settler.fail(call, result, f"status-{result.status}")
         elif call.reply_to is None and result.status in (401, 403) and "security" in call.frame:
@@ -221,12 +233,13 @@ class Service:
         else:
             settler.reply(call, result)
 
-    def _valid(self, call: Call, operation: Operation, result: Outcome, wanted: str | float) -> bool:
-        """Check an answer; what is wrong is logged. False: it must not go out."""
+    def _check(self, call: Call, operation: Operation, result: Outcome, wanted: str | float) -> str | None:
+        """Check an answer; what is wrong is logged. Returns why it may not go out."""
         faults = outcome.faults(operation, result, wanted)
-        if faults:
-            log.warning("an answer does not follow the spec", extra={**self.settler.about(call), "faults": faults})
-        return not faults or wanted != "strict"
+        if not faults:
+            return None
+        log.warning("an answer does not follow the spec", extra={**self.settler.about(call), "faults": faults})
+        return conformance_detail(faults) if wanted == "strict" else None
 
     def died(self, call: Call) -> None:
         """The call's host died, and the call does not run again."""

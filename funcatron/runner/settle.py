@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from funcatron.brokers.base import Broker, Delivery, Outgoing
-from funcatron.errors import BadMessage, BrokerAway
+from funcatron.errors import BadMessage, BrokerError
 from funcatron.message import answer_bytes
 from funcatron.runner import outcome, retry
 from funcatron.runner.call import Call
@@ -54,7 +54,9 @@ class Settler:
                 result = outcome.proper(result)
             operation = call.operation
             name = None if operation is None else operation.id
-            self.send(call.reply_to, call.correlation_id, call.request_id, name, result)
+            if not self.send(call.reply_to, call.correlation_id, call.request_id, name, result):
+                call.delivery.nack(requeue=True)  # nothing, where the connection is lost: the broker has requeued it
+                return
         call.delivery.ack()
 
     def reject(self, call: Call, result: Outcome) -> None:
@@ -120,8 +122,8 @@ class Settler:
         self.stats.dead_lettered += 1
         self.outbox.dead_letter(delivery, f"undecodable: {err}", sha=self.identity.sha, queue=self.identity.queue)
 
-    def send(self, reply_to: str, correlation_id: str, request_id: str, operation: str | None, result: Outcome) -> None:
-        """Publish an answer."""
+    def send(self, reply_to: str, correlation_id: str, request_id: str, operation: str | None, result: Outcome) -> bool:
+        """Publish an answer; False: it could not go out now."""
         if len(result.body) > outcome.LARGEST_BODY:
             text = f"The answer has {len(result.body)} bytes; the limit is {outcome.LARGEST_BODY}."
             log.error(text, extra={"request-id": request_id, "sha": self.identity.sha, "operation": operation})
@@ -138,8 +140,10 @@ class Settler:
         self.stats.answered[result.status // 100] += 1
         try:
             self._publish(Outgoing(body, reply_to, "", ANSWER_HEADERS, None, correlation_id))
-        except BrokerAway:  # the broker delivers the message again, to whoever is there
-            log.info("the broker is away: an answer cannot go out", extra={"request-id": request_id})
+        except BrokerError as err:  # the broker delivers the message again, to whoever is there
+            log.info("an answer cannot go out: %s", err, extra={"request-id": request_id, "sha": self.identity.sha})
+            return False
+        return True
 
     def about(self, call: Call) -> dict[str, Any]:
         """Return the log fields of a call."""

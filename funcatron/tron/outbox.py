@@ -11,7 +11,7 @@ from typing import Any
 
 from funcatron import problem
 from funcatron.brokers.base import Broker, Outgoing
-from funcatron.errors import BrokerAway
+from funcatron.errors import BrokerError
 from funcatron.message import answer_bytes, control, encode, topology
 from funcatron.stores.records import Version
 from funcatron.tron.routes import RouteTable
@@ -54,7 +54,7 @@ class Outbox:
         return self._send(topology.RUNNERS, None, control.disable(self.instance, sha, queue))
 
     def answer(self, to: str, request_id: str, status: int, body: bytes) -> None:
-        """Answer a request in place of a Func, with a problem. Raises BrokerAway."""
+        """Answer a request in place of a Func, with a problem. Raises BrokerError."""
         headers = [("content-type", problem.MEDIA_TYPE)]
         data = answer_bytes(request_id, status, headers, body, sender=self.instance)
         self.broker.publish(Outgoing(data, to, correlation_id=request_id, headers={"action": "answer"}))
@@ -64,8 +64,8 @@ class Outbox:
         key, where = ("", exchange) if to is None else (to, "")
         try:
             self.broker.publish(Outgoing(encode(message), key, exchange=where, headers={"action": action}))
-        except BrokerAway:
-            log.warning("%s was not sent, the broker is away: all is sent again once it is back", action)
+        except BrokerError as err:
+            log.warning("%s was not sent (%s): all is sent again once the broker is back", action, err)
         return str(message["msg-id"])
 
 
