@@ -102,7 +102,12 @@ class Consumer(ABC):
 
     @abstractmethod
     async def cancel(self) -> None:
-        """Stop taking messages. What was delivered may still be settled. Idempotent."""
+        """Stop taking messages. Idempotent.
+
+        Until this returns the handler still gets what the broker had sent before it knew, beyond the prefetch if need
+        be, so that it decides what becomes of it: given back, it would come again marked as redelivered, though nobody
+        had looked at it. Afterwards nothing comes. All that was delivered may still be settled.
+        """
 
     @abstractmethod
     async def set_prefetch(self, prefetch: int) -> None:

@@ -44,14 +44,17 @@ class Subscription(Consumer):
         self._parked: deque[AmqpDelivery] = deque()
 
     async def attach(self, link: Link) -> None:
-        """Start on a link. Raises BrokerError."""
+        """Start on a link, unless it was cancelled. Raises BrokerError."""
+        async with self._changing:
+            if not self.cancelled:
+                await self._attach(link)
+
+    async def _attach(self, link: Link) -> None:
         if self.link is not link:
             self._held = 0
             self._parked.clear()
             self.link = link
         self.attached = await link.attach(self.queue, self, self.prefetch, self._on_end)
-        if self.cancelled:
-            await self._detach()
 
     def _on_end(self, reason: Exception) -> None:
         self.attached = None
@@ -59,12 +62,12 @@ class Subscription(Consumer):
             self._lost(self, reason)
 
     async def cancel(self) -> None:
-        """Stop taking messages; give back what waits here."""
+        """Stop taking messages. The handler gets what waits here, and what the broker sends until it knows."""
         self.cancelled = True
-        parked, self._parked = self._parked, deque()
-        for delivery in parked:
-            delivery.nack(requeue=True)
-        await self._detach()
+        while self._parked:
+            self._handle(self._parked.popleft())
+        async with self._changing:
+            await self._detach()
 
     async def _detach(self) -> None:
         link, attached, self.attached = self.link, self.attached, None
@@ -84,7 +87,7 @@ class Subscription(Consumer):
             if self.attached is not None and link is not None:
                 await self._detach()
                 try:
-                    await self.attach(link)
+                    await self._attach(link)
                 except BrokerAway:
                     log.debug("the consumer of %s starts anew with the next connection", self.queue)
                 except BrokerError as err:
@@ -93,12 +96,9 @@ class Subscription(Consumer):
 
     def whole(self, delivery: AmqpDelivery) -> None:
         """Take a message."""
-        if self.cancelled:
-            delivery.nack(requeue=True)
-            return
         delivery.owner = self
         self._held += 1
-        if self._held > self.prefetch:
+        if self._held > self.prefetch and not self.cancelled:
             self._parked.append(delivery)
         else:
             self._handle(delivery)
@@ -160,11 +160,10 @@ class Forwarder(Subscription):
         self._methods: dict[Target, bytes] = {}
         self._header = self._body = b""
 
-    async def attach(self, link: Link) -> None:
-        """Start on a link, with a channel to publish by that nothing else writes to."""
+    async def _attach(self, link: Link) -> None:
         if self.link is not link:
-            await self._open(link)
-        await super().attach(link)
+            await self._open(link)  # a channel to publish by that nothing else writes to
+        await super()._attach(link)
 
     async def _open(self, link: Link) -> None:
         channel = await link.channel(gone=lambda reason: self._reopen(link, reason))
@@ -217,9 +216,6 @@ class Forwarder(Subscription):
 
     def whole(self, delivery: AmqpDelivery) -> None:
         """Take a message that could not go on by its frames: nobody's, or one to be confirmed."""
-        if self.cancelled:
-            delivery.nack(requeue=True)
-            return
         self._raw, self._raw_at = delivery.values, 0
         target = self._target(delivery.routing_key)
         if target is None:
