@@ -31,14 +31,16 @@ MADE: dict[str, dict[str, Any]] = {
     ),
     "answer": orjson.loads(answer_bytes("r-1", 200, [("a", "b")], b"\xff", sender="r", sha=SHA, operation="o")),
     "awake": control.awake("r-1", "runner", host_info={"pid": 1}, reply_to="funcatron.runner.r-1"),
-    "heartbeat": control.heartbeat("f-1", "frontend"),
+    "heartbeat": control.heartbeat(
+        "r-1", "runner", funcs=[{"sha": SHA, "queue": "func.pets.abababab", "state": "serving", "stats": {"calls": 1}}]
+    ),
     "died": control.died("f-1", "frontend"),
     "route": control.route("t-1", [ROUTE], 7),
     "enable": control.enable("t-1", BUNDLE, ("127.0.0.1", 3000)),
     "disable": control.disable("t-1", SHA, "func.pets.abababab"),
     "all-bundles": control.all_bundles("t-1", [BUNDLE]),
     "tron-info": control.tron_info("t-1", ("tron", 3000)),
-    "ack": control.ack("r-1", "m-1", ok=False, stage="failed", final=True, sha=SHA, errors=["no such function"]),
+    "ack": control.ack("r-1", "m-1", ok=False, stage="failed", final=True, sha=SHA, queue="q", errors=["no"]),
     "resend-awake": control.resend_awake("t-1"),
     "die": control.die("t-1", "f-1"),
 }
