@@ -198,6 +198,10 @@ class Control:
             log.warning("cannot enable a Func: %s", err, extra={"sha": message.get("sha")})
             self._ack(message, "failed", ok=False, final=True, error=summary, errors=errors)
             return
+        except Exception as err:
+            log.exception("enabling a Func failed", extra={"sha": message.get("sha")})
+            self._ack(message, "failed", ok=False, final=True, error=f"{type(err).__name__}: {err}")
+            return
         self._ack(message, "serving", ok=True, final=True, operations=operations)
 
     async def _disable(self, message: Message) -> None:

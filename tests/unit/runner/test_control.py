@@ -170,6 +170,15 @@ async def test_a_bundle_that_cannot_be_loaded_is_acked_with_every_fault(talk: Ta
     assert failed["errors"] == ["no module x", "no function y"]
 
 
+async def test_an_enable_that_fails_unexpectedly_is_acked_as_well(talk: Talk, caplog: Any) -> None:
+    talk.fleet.error = RuntimeError("no more threads")
+    told = talk.tell(enable())
+    failed = await talk.hears("ack", stage="failed")
+    assert (failed["ack-id"], failed["ok"], failed["final"]) == (told, False, True)
+    assert failed["error"] == "RuntimeError: no more threads"
+    assert "no more threads" in caplog.text
+
+
 async def test_a_disable_is_acked_once_the_func_is_gone(talk: Talk) -> None:
     told = talk.tell(messages.disable("tron", SHA, "q1"), RUNNERS)
     retired = await talk.hears("ack", stage="retired")
