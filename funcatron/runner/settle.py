@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from funcatron.brokers.base import Broker, Delivery, Outgoing
-from funcatron.errors import BadMessage, BrokerError
+from funcatron.errors import BadMessage, BrokerAway, BrokerError
 from funcatron.message import answer_bytes
 from funcatron.runner import outcome, retry
 from funcatron.runner.call import Call
@@ -44,7 +44,6 @@ class Settler:
         if call.orphan:
             self.orphans.finished(call, partial(self.reply, call, result))
             return
-        call.settled = True
         if call.reply_to is None:
             self.stats.discarded += 1
         else:
@@ -54,10 +53,24 @@ class Settler:
                 result = outcome.proper(result)
             operation = call.operation
             name = None if operation is None else operation.id
-            if not self.send(call.reply_to, call.correlation_id, call.request_id, name, result):
-                call.delivery.nack(requeue=True)  # nothing, where the connection is lost: the broker has requeued it
+            try:
+                self.send(call.reply_to, call.correlation_id, call.request_id, name, result)
+            except BrokerAway as err:
+                self._later(call, result, err)
                 return
+            except BrokerError as err:  # it never can go out: to a queue that has no possible name, say
+                self.bury(call, f"cannot be answered: {err}")
+                return
+        call.settled = True
         call.delivery.ack()
+
+    def _later(self, call: Call, result: Outcome, err: BrokerAway) -> None:
+        """The answer cannot go out now. The message comes again, once the broker is back, or reads again; if it comes
+        here, this is its answer."""
+        log.warning("an answer cannot go out now: %s", err, extra=self.about(call))
+        self.orphans.disown((call,), ())
+        self.orphans.finished(call, partial(self.reply, call, result))
+        call.delivery.nack(requeue=True)  # does nothing where the connection is lost
 
     def reject(self, call: Call, result: Outcome) -> None:
         """The message asks for what the Func cannot do: trying again would not help."""
@@ -118,12 +131,15 @@ class Settler:
         extra = {"sha": self.identity.sha, "request-id": request_id}
         log.warning("a message cannot be decoded: %s", err, extra=extra)
         if reply_to and request_id:
-            self.send(reply_to, request_id, request_id, None, failure(400, request_id, str(err)))
+            try:
+                self.send(reply_to, request_id, request_id, None, failure(400, request_id, str(err)))
+            except BrokerError as failed:
+                log.info("its sender cannot be told: %s", failed, extra=extra)
         self.stats.dead_lettered += 1
         self.outbox.dead_letter(delivery, f"undecodable: {err}", sha=self.identity.sha, queue=self.identity.queue)
 
-    def send(self, reply_to: str, correlation_id: str, request_id: str, operation: str | None, result: Outcome) -> bool:
-        """Publish an answer; False: it could not go out now."""
+    def send(self, reply_to: str, correlation_id: str, request_id: str, operation: str | None, result: Outcome) -> None:
+        """Publish an answer. Raises BrokerAway when it cannot go out now, BrokerError when it never can."""
         if len(result.body) > outcome.LARGEST_BODY:
             text = f"The answer has {len(result.body)} bytes; the limit is {outcome.LARGEST_BODY}."
             log.error(text, extra={"request-id": request_id, "sha": self.identity.sha, "operation": operation})
@@ -137,13 +153,8 @@ class Settler:
             sha=self.identity.sha,
             operation=operation,
         )
+        self._publish(Outgoing(body, reply_to, "", ANSWER_HEADERS, None, correlation_id))
         self.stats.answered[result.status // 100] += 1
-        try:
-            self._publish(Outgoing(body, reply_to, "", ANSWER_HEADERS, None, correlation_id))
-        except BrokerError as err:  # the broker delivers the message again, to whoever is there
-            log.info("an answer cannot go out: %s", err, extra={"request-id": request_id, "sha": self.identity.sha})
-            return False
-        return True
 
     def about(self, call: Call) -> dict[str, Any]:
         """Return the log fields of a call."""

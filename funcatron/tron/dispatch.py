@@ -127,23 +127,28 @@ class Dispatcher:
         if not properties.reply_to:
             self._dead(delivery, f"no Func serves {host or 'any host'}{path}")
             return
-        if self._answer(properties, 404, f"No Func serves {path}" + (f" on {host}." if host else ".")):
+        try:
+            self._answer(properties, 404, f"No Func serves {path}" + (f" on {host}." if host else "."))
+        except BrokerAway:
+            delivery.nack(requeue=True)  # does nothing where the connection is lost
+        except BrokerError as err:
+            self._dead(delivery, f"cannot be answered: {err}")
+        else:
             delivery.ack()
 
     def _refuse(self, delivery: Delivery, properties: Properties, status: int, reason: str) -> None:
         """Tell who waits, if anybody does, and keep the message for people to look at."""
         if properties.reply_to:
-            self._answer(properties, status, f"The message {reason}.")
+            try:
+                self._answer(properties, status, f"The message {reason}.")
+            except BrokerError as err:
+                log.info("its sender cannot be told: %s", err)
         self._dead(delivery, reason)
 
-    def _answer(self, properties: Properties, status: int, detail: str) -> bool:
+    def _answer(self, properties: Properties, status: int, detail: str) -> None:
         request_id = properties.correlation_id or properties.headers.get("request-id", "")
         body = problem.problem(status, detail=detail, request_id=request_id)
-        try:
-            self.outbox.answer(properties.reply_to or "", request_id, status, body)
-        except BrokerAway:
-            return False
-        return True
+        self.outbox.answer(properties.reply_to or "", request_id, status, body)
 
     def _dead(self, delivery: Delivery, reason: str) -> None:
         self.tasks.start(self.dead_letters.put(delivery, reason), "dead-lettering a message")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from funcatron.brokers.base import Outgoing
+from funcatron.errors import BrokerAway, BrokerError
 from funcatron.hosts import Answer
 from funcatron.runner import outcome
 from tests.unit.runner.fakes import World, json_answer, problem_of, until
@@ -127,6 +129,7 @@ async def test_repeated_headers_stay_repeated(here: World) -> None:
 async def test_a_strict_operation_turns_a_wrong_answer_into_a_500(here: World, caplog: Any) -> None:
     answer = await here.ask("/pets/strict")
     assert answer.status == 500
+    assert problem_of(answer)["detail"].startswith("Response body does not conform to specification.")
     assert "does not follow the spec" in caplog.text
     here.hosts[0].reply = lambda frame, body: json_answer(1)
     assert (await here.ask("/pets/strict")).status == 200
@@ -173,6 +176,43 @@ async def test_a_wrong_message_without_reply_is_dead_lettered_at_once(here: Worl
     dead = await until(lambda: here.dead)
     assert dead[0].properties.headers["reason"] == "status-400"
     assert dead[0].properties.persistent
+
+
+async def test_an_answer_that_can_go_nowhere_ends_in_the_dead_letter_queue(here: World, monkeypatch: Any) -> None:
+    def refuse(message: Outgoing) -> None:
+        raise BrokerError("a key over 255 bytes")
+
+    monkeypatch.setattr(here.func.settler, "_publish", refuse)
+    here.send()
+    dead = await until(lambda: here.dead)
+    assert dead[0].properties.headers["reason"] == "cannot be answered: a key over 255 bytes"
+    await here.quiet()
+    assert here.func.stats.answered[2] == 0
+
+
+async def test_an_answer_that_a_busy_broker_does_not_take_goes_out_later_without_another_call(
+    here: World, monkeypatch: Any
+) -> None:
+    publish = here.func.settler._publish
+    refused: list[Outgoing] = []
+
+    def refuse(message: Outgoing) -> None:
+        refused.append(message)
+        monkeypatch.setattr(here.func.settler, "_publish", publish)
+        raise BrokerAway("67108865 bytes wait for the broker, which does not read")
+
+    monkeypatch.setattr(here.func.settler, "_publish", refuse)
+    here.reply = lambda frame, body: json_answer("once", 201)
+    answer = await here.ask("/pets/pets", "POST", body={})
+    assert (answer.status, len(refused)) == (201, 1)
+    await here.quiet()
+    assert len(here.hosts[0].seen) == 1
+
+
+async def test_headers_that_are_no_pairs_are_a_500(here: World) -> None:
+    here.reply = lambda frame, body: Answer(200, [["alone"]], b"x")
+    assert (await here.ask()).status == 500
+    await here.quiet()
 
 
 async def test_a_blunder_of_the_runner_itself_is_a_500(here: World, monkeypatch: Any, caplog: Any) -> None:
