@@ -82,6 +82,15 @@ class Delivery(ABC):
     def properties(self) -> Properties:
         """Headers and the rest, decoded on first use."""
 
+    def origin(self) -> tuple[str | None, str | None]:
+        """Return reply-to and correlation id, without the rest where that is cheaper. Raises as `properties` does."""
+        properties = self.properties
+        return properties.reply_to, properties.correlation_id
+
+    def may_have(self, header: str) -> bool:
+        """Say whether it may have a header; False is certain, and cheap to know."""
+        return header in self.properties.headers
+
     @abstractmethod
     def ack(self) -> None:
         """Tell the broker that the message is done. Acks of one loop turn go out together, after the publishes that

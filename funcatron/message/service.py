@@ -76,14 +76,18 @@ class ServiceMessage:
         self.body = _body(body, get("body-base64-encoded")) if body else b""
         if body and "content-type" not in headers and type(get("content-type")) is str:
             headers["content-type"] = raw["content-type"]
-        self.request_id = _text(raw, "request-id") or ""
+        request_id = get("request-id")
+        self.request_id = request_id if type(request_id) is str else _text(raw, "request-id") or ""
         if len(self.request_id) > _MAX_ID // 4 and len(self.request_id.encode()) > _MAX_ID:
             raise BadMessage(f"request-id has more than {_MAX_ID} bytes.")
-        self.deadline = _deadline(get("deadline"))
-        self.reply_to = _text(raw, "reply-to")
-        self.host = _text(raw, "host") or ""
-        self.scheme = _text(raw, "scheme") or "http"
-        self.remote_addr = _text(raw, "remote-addr") or ""
+        deadline = get("deadline")
+        self.deadline = deadline if type(deadline) is int else _deadline(deadline)
+        reply_to, host, scheme, address = get("reply-to"), get("host"), get("scheme"), get("remote-addr")
+        # the checks are written out since nearly all are strings, and each call would cost as much as the check
+        self.reply_to = reply_to if type(reply_to) is str else _text(raw, "reply-to")
+        self.host = host if type(host) is str else _text(raw, "host") or ""
+        self.scheme = scheme if type(scheme) is str and scheme else _text(raw, "scheme") or "http"
+        self.remote_addr = address if type(address) is str else _text(raw, "remote-addr") or ""
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from funcatron.brokers.base import Delivery, Properties
+from funcatron.brokers.base import Delivery
 from funcatron.errors import HostError
 from funcatron.message import ServiceMessage
 from funcatron.runner import retry
@@ -47,12 +47,13 @@ class Call:
         "tries",
     )
 
-    def __init__(self, service: Service | None, delivery: Delivery, message: ServiceMessage, props: Properties) -> None:
+    def __init__(self, service: Service | None, delivery: Delivery, message: ServiceMessage) -> None:
         self._service, self.delivery = service, delivery
         self.method = message.method
-        self.request_id = message.request_id or props.correlation_id or ""
-        self.reply_to = props.reply_to or message.reply_to
-        self.correlation_id = props.correlation_id or self.request_id
+        reply_to, correlation_id = delivery.origin()
+        self.request_id = message.request_id or correlation_id or ""
+        self.reply_to = reply_to or message.reply_to
+        self.correlation_id = correlation_id or self.request_id
         self.operation: Operation | None = None
         self.deadline = 0.0  # wall clock, s
         self.limit = ""  # whose limit the deadline is, unless the Func's own

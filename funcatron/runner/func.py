@@ -295,13 +295,12 @@ class Func:
         while self._backlog:
             delivery = self._backlog.popleft()
             try:
-                props = delivery.properties
-                message = ServiceMessage.decode(delivery.body)
+                headers = delivery.properties.headers
+                call = Call(None, delivery, ServiceMessage.decode(delivery.body))
             except BadMessage as err:
                 self.settler.undecodable(delivery, err)
                 continue
-            call = Call(None, delivery, message, props)
-            call.attempt = attempt_of(props.headers)
+            call.attempt = attempt_of(headers)
             detail = "The Func cannot be loaded here; the Runner's log says why."
             result = failure(503, call.request_id, detail, headers=(("Retry-After", "5"),))
             self.settler.fail(call, result, "not-loaded")

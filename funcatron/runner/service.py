@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("funcatron.runner.service")
 
 MARGIN = 0.001  # a message so little early is on time, s
+LARGE = 16 * 1024  # bytes of a message that is not decoded in vain
 
 Hold = Callable[[Delivery, float], None]
 
@@ -68,28 +69,26 @@ class Service:
         """Take one message: decide at once, or hand it to a host."""
         now = time.time()
         try:
-            props = delivery.properties
-            headers = props.headers
-            due = headers.get("deadline")
-            deadline = None if due is None else _seconds(due)
+            if len(delivery.body) > LARGE and self._late(delivery, now):
+                return
+            message = ServiceMessage.decode(delivery.body)
+            call = Call(self, delivery, message)
+            if message.deadline is not None:
+                deadline: float | None = message.deadline / 1000
+            else:
+                deadline = _seconds(delivery.properties.headers.get("deadline"))
             if deadline is not None and deadline <= now:
                 self._discard(delivery)
                 return
-            message = ServiceMessage.decode(delivery.body)
+            if delivery.may_have(ATTEMPT) or delivery.may_have(NOT_BEFORE):  # for few is worth decoding the headers
+                headers = delivery.properties.headers
+                if (early := (_seconds(headers.get(NOT_BEFORE)) or now) - now) > MARGIN:
+                    self._hold(delivery, early)
+                    return
+                call.attempt = retry.attempt_of(headers)
         except BadMessage as err:
             self.settler.undecodable(delivery, err)
             return
-        if NOT_BEFORE in headers and (early := (_seconds(headers[NOT_BEFORE]) or now) - now) > MARGIN:
-            self._hold(delivery, early)
-            return
-        if deadline is None and message.deadline is not None:
-            deadline = message.deadline / 1000
-            if deadline <= now:
-                self._discard(delivery)
-                return
-        call = Call(self, delivery, message, props)
-        if ATTEMPT in headers:
-            call.attempt = retry.attempt_of(headers)
         if delivery.redelivered:
             if self.orphans.adopt(delivery):
                 return
@@ -98,6 +97,14 @@ class Service:
             self._apply(call, message, now, deadline)
         except Exception:  # noqa: BLE001 logged there; whatever it is, the caller must get an answer
             self._blunder(call)
+
+    def _late(self, delivery: Delivery, now: float) -> bool:
+        """Drop a message whose header says already that nobody waits for it, before its large body is decoded."""
+        deadline = _seconds(delivery.properties.headers.get("deadline"))
+        if deadline is None or deadline > now:
+            return False
+        self._discard(delivery)
+        return True
 
     def _apply(self, call: Call, message: ServiceMessage, now: float, deadline: float | None) -> None:
         match = self._match(call, message)
@@ -302,8 +309,10 @@ def _files(parts: list[Any]) -> tuple[list[dict[str, Any]], bytes]:
     return described, b"".join([part.data for part in parts])
 
 
-def _seconds(milliseconds: str) -> float | None:
-    """Read a header of milliseconds; None if it is no number."""
+def _seconds(milliseconds: str | None) -> float | None:
+    """Read a header of milliseconds; None if it is no number, or not there."""
+    if milliseconds is None:
+        return None
     try:
         return int(milliseconds) / 1000
     except ValueError:

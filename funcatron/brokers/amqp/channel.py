@@ -67,6 +67,14 @@ class AmqpDelivery(Delivery):
             self._properties = properties.decode(self.values)
         return self._properties
 
+    def origin(self) -> tuple[str | None, str | None]:
+        """Return reply-to and correlation id, the rest skipped. Raises BadMessage when they are malformed."""
+        return properties.origin(self.values)
+
+    def may_have(self, header: str) -> bool:
+        """Look for a header's name in the encoded properties, where a value may hold it as well."""
+        return header.encode() in self.values
+
     def ack(self) -> None:
         """Count it as done."""
         channel = self._channel

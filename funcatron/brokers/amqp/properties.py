@@ -99,6 +99,37 @@ def _up_to_message_id(values: bytes, flags: int) -> int:
     return at
 
 
+def origin(values: bytes) -> tuple[str | None, str | None]:
+    """Decode only reply-to and correlation id. Raises BadMessage when the bytes are cut short."""
+    try:
+        flags = values[0] << 8 | values[1]
+        at = 2
+        if flags & CONTENT_TYPE:
+            at = 3 + values[2]
+        if flags & CONTENT_ENCODING:
+            at += 1 + values[at]
+        if flags & HEADERS:
+            at += 4 + int.from_bytes(values[at : at + 4], "big")
+        if flags & DELIVERY_MODE:
+            at += 1
+        if flags & PRIORITY:
+            at += 1
+        reply_to = correlation_id = None
+        if flags & CORRELATION_ID:
+            start = at + 1
+            at = start + values[at]
+            correlation_id = values[start:at].decode("utf-8", "replace")
+        if flags & REPLY_TO:
+            start = at + 1
+            at = start + values[at]
+            reply_to = values[start:at].decode("utf-8", "replace")
+    except IndexError as err:
+        raise BadMessage(f"the message's properties are malformed: {err}") from err
+    if at > len(values):
+        raise BadMessage("the message's properties are cut short")
+    return reply_to, correlation_id
+
+
 def decode(values: bytes) -> Properties:
     """Decode properties leniently: what a foreign publisher sent as a number, a table, a time … becomes a string.
 
