@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 import os
@@ -97,6 +98,8 @@ class Runner:
         self.broker.on_change(self._changed)
         await self.broker.connect()
         await self.control.start()
+        gc.collect()
+        gc.freeze()  # what the start made stays: no collection needs to walk it again, which would be a pause
         log.info("awake", extra={"runner": self.runner_id})
 
     async def run(self) -> None:

@@ -23,14 +23,16 @@ METHOD_FRAME = Struct(">BHII")  # kind, channel, size, method
 HEADER_FRAME = Struct(">BHIHHQ")  # kind, channel, size, class, weight, body size
 TAG = Struct(">QB")  # delivery tag, bits
 _ACK = Struct(">BHIIQBB")
+_SIZES = [bytes((size,)) for size in range(256)]
 
 
 def short(text: str | bytes) -> bytes:
     """Encode a short string. Raises BrokerError when it is longer than 255 bytes."""
     raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    if len(raw) > 255:
-        raise BrokerError(f"an AMQP short string is at most 255 bytes, this one is {len(raw)}: {raw[:40]!r}…")
-    return bytes((len(raw),)) + raw
+    size = len(raw)
+    if size > 255:
+        raise BrokerError(f"an AMQP short string is at most 255 bytes, this one is {size}: {raw[:40]!r}…")
+    return _SIZES[size] + raw
 
 
 def publish_method(channel: int, exchange: str, routing_key: str, *, mandatory: bool = False) -> bytes:

@@ -14,6 +14,7 @@ CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE = 1 << 15, 1 << 14, 1 << 
 PRIORITY, CORRELATION_ID, REPLY_TO, EXPIRATION, MESSAGE_ID = 1 << 11, 1 << 10, 1 << 9, 1 << 8, 1 << 7
 
 _SHORT = Struct(">H")
+_ANSWER = _SHORT.pack(CONTENT_TYPE | HEADERS | DELIVERY_MODE | CORRELATION_ID)
 _JSON = "application/json"
 _MAX_STARTS = 256
 _starts: dict[tuple[str, str], bytes] = {}  # encoded content type and headers of messages that have one header
@@ -33,7 +34,11 @@ def _encode(message: Outgoing) -> bytes:
     if headers:
         flags |= HEADERS
     if len(headers) == 1 and message.content_type == _JSON:  # an answer's: always the same
-        start = _start_of(*next(iter(headers.items())))
+        for name in headers:
+            start = _start_of(name, headers[name])
+        raw = message.correlation_id
+        if raw is not None and message.reply_to is None and message.expiration_ms is None and not message.persistent:
+            return b"".join((_ANSWER, start, b"\x01", short(raw)))
     else:
         start = short(message.content_type) + (tables.encode(headers) if headers else b"")
     parts = [start, b"\x02" if message.persistent else b"\x01"]
