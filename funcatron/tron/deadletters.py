@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from funcatron.brokers.base import Broker, Delivery, Outgoing
 from funcatron.brokers.deadletter import dead_letter
 from funcatron.errors import BadMessage, BrokerError, Conflict, NotFound, UnknownDepth
@@ -146,7 +148,22 @@ def _again(delivery: Delivery) -> Outgoing:
         raise Conflict("only requests (action service) can be sent again; drop it instead")
     key = topology.firehose_key(headers.get("host", ""), headers.get("path", ""))
     headers.pop("deadline", None)  # long past; nobody waits for it any more
-    return Outgoing(delivery.body, routing_key=key, exchange=topology.FIREHOSE, headers=headers, persistent=True)
+    return Outgoing(
+        _unawaited(delivery.body), routing_key=key, exchange=topology.FIREHOSE, headers=headers, persistent=True
+    )
+
+
+def _unawaited(body: bytes) -> bytes:
+    """Return a request as one that nobody waits for: a Runner drops what is late, and its answer has nowhere to go."""
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as err:
+        raise Conflict(f"it is not JSON ({err}); drop it instead") from err
+    if not isinstance(message, dict):
+        raise Conflict("it is not a JSON object; drop it instead")
+    for name in ("deadline", "reply-to", "reply-queue"):
+        message.pop(name, None)
+    return orjson.dumps(message)
 
 
 def _letter(delivery: Delivery) -> DeadLetter:

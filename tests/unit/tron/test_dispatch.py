@@ -94,6 +94,9 @@ async def test_what_nobody_waits_for_and_nobody_serves_is_kept_and_can_be_sent_a
     assert again.headers["request-id"] == request_id
     assert "reason" not in again.headers
     assert again.persistent
+    body = json.loads(runner.held[0].body)
+    assert not {"deadline", "reply-to", "reply-queue"} & {*body}  # else a Runner would drop it as late
+    assert not {"deadline", "attempt"} & {*again.headers}
     assert (await client.get("/api/v2/dead-letters")).json()["dead-letters"] == []
 
 
