@@ -30,6 +30,9 @@ async def test_a_message_arrives_with_all_that_was_sent(world: World, broker: Br
     got = await box.take()
     assert (got.body, got.routing_key, got.exchange, got.redelivered) == (sent.body, queue, "", False)
     assert got.properties == Properties({"action": "x", "päth": "/ü"}, "back", "r-1", 60_000, True, "a/b")
+    assert got.origin() == ("back", "r-1")
+    assert got.may_have("päth")
+    assert not got.may_have("attempt")
 
 
 async def test_what_was_not_sent_is_absent(world: World, broker: Broker) -> None:
@@ -40,6 +43,7 @@ async def test_what_was_not_sent_is_absent(world: World, broker: Broker) -> None
     got = await box.take()
     assert got.body == b""
     assert got.properties == Properties({}, None, None, None, False, "application/json")
+    assert got.origin() == (None, None)
 
 
 async def test_a_foreign_properties_object_is_not_shared_between_messages(world: World, broker: Broker) -> None:

@@ -145,6 +145,14 @@ def test_a_header_that_is_too_long_to_name_is_refused() -> None:
     )
 
 
+def test_the_origin_is_read_without_the_rest() -> None:
+    raw = properties.encode(ALL)
+    assert properties.origin(raw) == ("back", "r-1")
+    for end in range(len(raw) - 8):  # what stands behind the reply-to is not looked at
+        with pytest.raises(BadMessage):
+            properties.origin(raw[:end])
+
+
 def test_properties_that_are_cut_short_are_bad_messages() -> None:
     """At every byte but where nothing is lost."""
     values = properties.encode(ALL)
