@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from typing import Annotated, Any
 
 import typer
@@ -142,7 +143,7 @@ def config(context: typer.Context, as_json: AsJson = False) -> None:
     rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "value": getattr(now.settings, name),
+            "value": without_password(getattr(now.settings, name)),
             "source": now.source(name),
             "about": field.description or "",
         }
@@ -153,6 +154,11 @@ def config(context: typer.Context, as_json: AsJson = False) -> None:
         return
     shown = [(row["name"], "-" if row["value"] is None else row["value"], row["source"], row["about"]) for row in rows]
     output.table(("SETTING", "VALUE", "FROM", "WHAT IT IS"), shown)
+
+
+def without_password(value: object) -> object:
+    """Mask the password of a URL; other values are as they were."""
+    return re.sub(r"(?<=://)([^/@:]*):[^@/]*@", r"\1:**********@", value) if isinstance(value, str) else value
 
 
 def tron(context: typer.Context) -> None:

@@ -130,3 +130,11 @@ def test_no_colour_codes_without_a_terminal(capsys):
     run(["list"])
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err
+
+
+def test_the_password_in_a_url_is_masked_as_well(capsys, monkeypatch):
+    monkeypatch.setenv("FUNCATRON_REGISTRY", "postgresql+psycopg://somebody:very-secret@database/funcatron")
+    assert run(["config", "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert "very-secret" not in shown
+    assert "somebody:**********@database" in shown
