@@ -90,7 +90,7 @@ class FuncatronServers:
 
     def frontend(self, name: str, **changes: object) -> Frontend:
         """One more Frontend on this stack, not started yet."""
-        return Frontend(self.settings, self.folder / name, self.stack.password(), **changes)
+        return Frontend(self.stack.settings, self.folder / name, self.stack.password(), **changes)
 
     def deploy(self, file: Path) -> str:
         """Deploy a bundle by the original's calls; returns its SHA once it serves."""

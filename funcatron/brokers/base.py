@@ -51,7 +51,7 @@ class Outgoing:
     correlation_id: str | None = None
     expiration_ms: int | None = None
     persistent: bool = False
-    content_type: str = "application/json"
+    content_type: str = "application/json"  # "": none is sent
 
 
 @dataclass(slots=True)  # not frozen, which would triple the time that it takes to make one for each message

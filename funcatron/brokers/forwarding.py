@@ -14,6 +14,8 @@ class Target(NamedTuple):
 
     exchange: str
     routing_key: str
+    alternate: str = ""
+    """The exchange that gets it, by the same key, when no queue is there; without one it is dropped then."""
 
 
 # Says where a message goes by its routing key, or None: then it is handed whole to the handler of the rest. The second

@@ -318,6 +318,8 @@ class MemoryBroker(Broker, Forwarding):
             onward = dataclasses.replace(delivery.message, exchange=target.exchange, routing_key=target.routing_key)
             try:
                 taken = self.hub.publish(onward)
+                if not taken and target.alternate:
+                    taken = self.hub.publish(dataclasses.replace(onward, exchange=target.alternate))
             except BrokerError as err:
                 log.error("the broker refused a forwarded message: %s", err)
                 taken = False

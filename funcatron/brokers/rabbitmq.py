@@ -204,7 +204,7 @@ class RabbitmqBroker(Broker, Forwarding):
     @property
     def connected(self) -> bool:
         """Whether messages can be published now."""
-        return self._link is not None
+        return self._link is not None and self._link.adapter.is_open
 
     @property
     def blocked(self) -> str | None:
@@ -216,7 +216,9 @@ class RabbitmqBroker(Broker, Forwarding):
         self._listeners.append(call)
 
     def _need(self) -> Link:
-        if self._link is None:
+        # a lost link is here until the task that makes the next one has had its turn, which never comes if somebody
+        # tries again and again over this one
+        if self._link is None or not self._link.adapter.is_open:
             raise BrokerAway(f"there is no connection to RabbitMQ at {self._where} now")
         return self._link
 
@@ -314,7 +316,8 @@ class RabbitmqBroker(Broker, Forwarding):
 
     async def _forward_one(self, target: Target, delivery: AmqpDelivery) -> None:
         try:
-            await self._confirmed(target.exchange, target.routing_key, delivery.values, delivery.body)
+            exchange = target.alternate or target.exchange
+            await self._confirmed(exchange, target.routing_key, delivery.values, delivery.body)
         except BrokerError as err:
             log.error("a message could not be forwarded to %s, it is given back: %s", target.routing_key, err)
             await asyncio.sleep(RETRY)

@@ -49,8 +49,10 @@ def answer_bytes(
     sha: str | None = None,
     operation: str | None = None,
     reason: str | None = None,
+    file: str | None = None,
 ) -> bytes:
-    """Encode an answer. `headers` are name and value pairs, in their order; `body` are its bytes, however large.
+    """Encode an answer. `headers` are name and value pairs, in their order; `body` are its bytes, however large; `file`
+    names the file in the shared folder that holds it instead.
 
     Raises BadMessage when a header is no text that JSON can carry.
     """
@@ -68,6 +70,8 @@ def answer_bytes(
         answer["body"], answer["body-base64-encoded"] = encode_body(body, content_type)
     else:
         answer["body"], answer["body-base64-encoded"] = "", False
+    if file is not None:
+        answer["body-file"] = file
     message: dict[str, Any] = {
         "action": "answer",
         "msg-id": message_id(),

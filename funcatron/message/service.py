@@ -18,7 +18,9 @@ class ServiceMessage:
     """A request for a Func. `path` and `query` are raw, as the client sent them; `headers` have lower-case names."""
 
     __slots__ = (
+        "bodies",
         "body",
+        "body_file",
         "deadline",
         "headers",
         "host",
@@ -37,6 +39,8 @@ class ServiceMessage:
     query: str
     headers: dict[str, HeaderValue]
     body: bytes
+    body_file: str | None  # where the body lies instead, in the folder `bodies`
+    bodies: str | None  # the id of the folder that the front end shares with Runners
     request_id: str  # "" if there is none
     deadline: int | None  # ms since 1970
     reply_to: str | None  # what the body says; the property of the transport goes before it
@@ -76,6 +80,9 @@ class ServiceMessage:
         self.body = _body(body, get("body-base64-encoded")) if body else b""
         if body and "content-type" not in headers and type(get("content-type")) is str:
             headers["content-type"] = raw["content-type"]
+        bodies, file = get("bodies"), get("body-file")
+        self.bodies = bodies if bodies is None or type(bodies) is str else _text(raw, "bodies")
+        self.body_file = file if file is None or type(file) is str else _text(raw, "body-file")
         request_id = get("request-id")
         self.request_id = request_id if type(request_id) is str else _text(raw, "request-id") or ""
         if len(self.request_id) > _MAX_ID // 4 and len(self.request_id.encode()) > _MAX_ID:

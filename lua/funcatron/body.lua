@@ -1,6 +1,7 @@
 --- The body of a request as members of a `service` message's JSON.
--- nginx keeps small bodies in memory and spools large ones to a file; those are read here in pieces, so that a
--- large body is never held twice.
+-- nginx keeps small bodies in memory and spools large ones to a file. Where Runners share the folder of these files
+-- (FUNCATRON_BODIES), a message names the file, which is there as long as its request: until the answer, its deadline,
+-- or the client's leaving. Else files are read here in pieces, so that a large body is never held twice.
 
 local cjson = require "cjson"
 local text = require "funcatron.text"
@@ -9,6 +10,7 @@ local base64 = ngx.encode_base64
 local get_body_data = ngx.req.get_body_data
 local get_body_file = ngx.req.get_body_file
 local open = io.open
+local sub = string.sub
 
 local is_textual, is_utf8 = text.is_textual, text.is_utf8
 
@@ -77,9 +79,20 @@ local function spooled(path, textual)
 end
 
 
+-- The member that names the file of a body, relative to the shared folder; nil if it is not in there.
+local function named(path, folder)
+    local size = #folder.path
+    if sub(path, 1, size) ~= folder.path then
+        return nil
+    end
+    return ',"body-base64-encoded":false,"body":"","body-file":' .. encode(sub(path, size + 1))
+end
+
+
 --- The members: a string, or an array of strings for a large body; nil and an error if it cannot be read.
--- To be called after `ngx.req.read_body`; `content_type` may be nil.
-function _M.json(content_type)
+-- To be called after `ngx.req.read_body`; `content_type` may be nil; `folder`: see bodies.lua; nil if the message may
+-- outlive the request.
+function _M.json(content_type, folder)
     local textual = content_type ~= nil and is_textual(content_type)
     local data = get_body_data()
     if not data then
@@ -87,7 +100,7 @@ function _M.json(content_type)
         if not path then
             return EMPTY
         end
-        return spooled(path, textual)
+        return folder and named(path, folder) or spooled(path, textual)
     end
     if data == "" then
         return EMPTY

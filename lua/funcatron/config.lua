@@ -54,6 +54,8 @@ local SETTINGS = {
     { "FUNCATRON_ROUTING", "routing", choice({ firehose = "firehose", direct = "direct" }), "firehose" },
     { "FUNCATRON_REQUEST_TIMEOUT", "request_timeout", number(0.001, 86400), 60 }, -- s
     { "FUNCATRON_MAX_BODY", "max_body", number(0, 2 ^ 40), 10 * 1024 * 1024 }, -- bytes; nginx enforces it
+    { "FUNCATRON_BODIES", "bodies", text, nil }, -- folder shared with Runners; see body.lua
+    { "FUNCATRON_INLINE_BODY", "inline_body", number(1024, 2 ^ 31 - 1), 128 * 1024 }, -- bytes
     { "FUNCATRON_MAX_MESSAGE", "max_message", number(1024, 2 ^ 31 - 1), 128 * 1024 * 1024 }, -- the broker's limit
     { "FUNCATRON_MAX_WAITING", "max_waiting", number(1, 2 ^ 31 - 1), 10000 },
     { "FUNCATRON_HEARTBEAT", "heartbeat", number(0.05, 3600), 10 }, -- s, to the Tron

@@ -11,6 +11,7 @@ local decode = cjson.decode
 local encode = cjson.encode
 local floor = math.floor
 local log = ngx.log
+local next = next
 local now = ngx.now
 local pcall = pcall
 local setmetatable = setmetatable
@@ -24,6 +25,7 @@ local Control = {}
 Control.__index = Control
 
 local MESSAGE_VERSION = 1
+local FIREHOSE = "funcatron.firehose"
 local DEAD_LETTER = "/amq/queue/funcatron.dead-letter"
 
 
@@ -32,10 +34,15 @@ function _M.new(config, who, die)
     local self = setmetatable({
         config = config, who = who, die = die,
         routes = routes.new(), routes_version = nil, routes_from = nil, routes_at = nil,
+        current = false, -- whether the table came over the connection that there is: only then it routes directly
+        published = {}, -- messages sent since the start, by the queue that they were for
         tron = nil, ignored = 0, VERSION = _M.VERSION,
     }, Control)
     self.link = link.new(config, who.id, {
-        up = function() self:tell("awake") end,
+        up = function()
+            self.current, self.routes_version = false, nil -- changes may have been missed
+            self:tell("awake")
+        end,
         beat = function() self:tell("heartbeat") end,
         leave = function() self:tell("died") end,
         message = function(headers, body) self:handle(headers, body) end,
@@ -61,11 +68,21 @@ function Control:tell(action)
             version = _M.VERSION, routing = self.config.routing, waiting = pending.waiting() }
         body["routes-version"] = self.routes_version
     end
+    if action == "heartbeat" and next(self.published) then
+        body.published = self.published
+    end
     self.link:send(frame.encode("SEND", {
         destination = "/amq/queue/" .. self.config.tron_queue,
         ["content-type"] = "application/json",
         action = action,
     }, encode(body)))
+end
+
+
+--- Count a message to a func queue, or, without one, to the firehose.
+function Control:count(queue)
+    queue = queue or FIREHOSE
+    self.published[queue] = (self.published[queue] or 0) + 1
 end
 
 
@@ -94,10 +111,12 @@ function actions.route(self, message)
     end
     self.routes = routes.new(message.routes)
     self.routes_version, self.routes_from, self.routes_at = version, message.from, message.at
+    self.current = true
     log(NOTICE, "route table ", version or "?", " with ", #self.routes.list, " routes from ", message.from)
     if self.routes.left_out > 0 then
         log(ERR, self.routes.left_out, " routes of the table make no sense and are left out")
     end
+    self:tell("heartbeat") -- what was sent by the old table is in its queues before this: now they may go
 end
 
 

@@ -6,6 +6,7 @@ local id = require "funcatron.id"
 local pending = require "funcatron.pending"
 local request = require "funcatron.request"
 local response = require "funcatron.response"
+local routes = require "funcatron.routes"
 local text = require "funcatron.text"
 
 local byte = string.byte
@@ -18,26 +19,29 @@ local is_ascii = text.is_ascii
 local log = ngx.log
 local now = ngx.now
 local read_body = ngx.req.read_body
+local quote, quote_once = request.quote, request.quote_once
 local setmetatable = setmetatable
 local sub = string.sub
 local type = type
-local utf8 = text.utf8
 local var = ngx.var
 
 local ERR = ngx.ERR
-local UNDERSCORE = byte("_")
+local BLANK, UNDERSCORE = byte(" "), byte("_")
 local RETRY_AFTER = 1 -- s
-local WAITING = "-" -- in the access log's variable
+local WAITING = " " -- how the access log's variable begins while a request waits
+
+local NO_ROUTE = ',"route":"","queue":"","sha":"'
+local NO_WAIT = '"wait":null'
 
 local _M = {}
 local Handler = {}
 Handler.__index = Handler
 
 
---- A handler for the requests of this worker. `control`: see control.lua.
-function _M.new(config, control)
+--- A handler for the requests of this worker. `control`: see control.lua; `bodies`: see bodies.lua, or nil.
+function _M.new(config, control, bodies)
     return setmetatable({
-        config = config, control = control, link = control.link,
+        bodies = bodies, config = config, control = control, link = control.link,
         from = control.who.id,
         direct = config.routing == "direct",
         busy = 0, -- requests under way
@@ -81,14 +85,11 @@ local function clear_conditions(headers)
 end
 
 
--- The access log is UTF-8 as well: nginx logs bytes as they came.
-local function log_as_utf8(host, uri)
-    if not is_ascii(uri) then
-        var.funcatron_uri = utf8(uri)
-    end
-    if not is_ascii(host) then
-        var.funcatron_host = utf8(host)
-    end
+-- The part of the access log's line that is known before the answer (see funcatron-http.conf); `host` and `uri` are
+-- JSON text. The id comes last (request.lua tells why).
+local function describe(host, uri, route, sha, request_id)
+    return ',"host":' .. host .. ',"path":' .. uri .. (route and route.described or NO_ROUTE) .. (sha or "")
+        .. '","request-id":"' .. request_id
 end
 
 
@@ -122,23 +123,27 @@ function Handler:exchange(ask, timeout)
     local pieces, size = request.frame(ask)
     if not pieces then
         log(ERR, size)
+        var.funcatron_log = NO_WAIT .. ask.described
         return response.problem(500, nil, ask.id)
     end
     if size > self.config.max_message then
         self.counts.too_large = self.counts.too_large + 1
+        var.funcatron_log = NO_WAIT .. ask.described
         return response.problem(413, "the body is larger than a message may be", ask.id)
     end
-    var.funcatron_wait = WAITING
     local slot = pending.register(ask.id, self.config.max_waiting)
     if not slot then
-        var.funcatron_wait = ""
         self.counts.full = self.counts.full + 1
+        var.funcatron_log = NO_WAIT .. ask.described
         return response.problem(503, "too many requests are waiting", ask.id, RETRY_AFTER)
     end
+    var.funcatron_log = WAITING .. NO_WAIT .. ask.described
     self.link:send_pieces(pieces)
+    self.control:count(ask.to)
     local sent = now()
     local answer, failure = pending.wait(slot, timeout)
-    var.funcatron_wait = format("%.3f", now() - sent)
+    ask.wait = format('"wait":%.3f', now() - sent)
+    var.funcatron_log = ask.wait .. ask.described
     if answer then
         return answer
     end
@@ -168,10 +173,12 @@ function Handler:call(ask)
         return response.problem(502, "the answer of the Func cannot be sent", ask.id)
     end
     self.counts.answered = self.counts.answered + 1
-    if answer.sha then
-        var.funcatron_sha = answer.sha
+    if answer.sha and answer.sha ~= ask.sha then
+        var.funcatron_log = ask.wait .. describe(ask.host_json, ask.uri_json, ask.route, answer.sha, ask.id)
     end
-    return response.send(answer, ask.method)
+    if response.send(answer, ask.method, self.bodies) == false then
+        return response.problem(502, "the answer of the Func cannot be read", ask.id)
+    end
 end
 
 
@@ -199,30 +206,31 @@ function Handler:handle()
     ngx.header["X-Request-Id"] = request_id
 
     local joined = var.funcatron_line
-    local ascii = is_ascii(joined)
     local host, uri, line, decoded = request.line(joined)
     local question = find(uri, "?", 1, true)
     local path = question and sub(uri, 1, question - 1) or uri
     if byte(path) ~= 47 then -- an absolute URI without a path
         path = "/" .. path
     end
-    if not ascii then
-        log_as_utf8(host, uri)
-    end
     local route = self.control.routes:match(host, path)
-    if route then
-        var.funcatron_route, var.funcatron_queue = route.path, route.queue
-        if route.sha then
-            var.funcatron_sha = route.sha
-        end
-    elseif byte(path, 2) == UNDERSCORE and builtin.answer(self, path) then
+    if route and route.split then
+        route = routes.choose(route, request_id, headers)
+    end
+    local sha = route and route.sha
+    local ascii = is_ascii(joined)
+    local host_json, uri_json = quote(host), quote_once(uri, ascii)
+    local described = describe(host_json, uri_json, route, sha, request_id)
+    if not route and byte(path, 2) == UNDERSCORE and builtin.answer(self, path) then
+        var.funcatron_log = NO_WAIT .. described
         return
     end
     if self:refuse(request_id) then
+        var.funcatron_log = NO_WAIT .. described
         return
     end
     local with_body = has_body(headers)
     if with_body then
+        var.funcatron_log = NO_WAIT .. described -- for a client that goes away meanwhile
         read_body()
         if self:refuse(request_id) then
             return
@@ -231,8 +239,11 @@ function Handler:handle()
     clear_conditions(headers)
     local ask = {
         id = request_id, msg_id = id.uuid(), from = self.from, method = get_method(), host = host, path = path,
-        uri = uri, line = line, decoded = decoded, ascii = ascii, args = question and sub(uri, question + 1),
-        headers = headers, has_body = with_body, to = self.direct and route and route.queue or nil,
+        line = line, decoded = decoded, ascii = ascii, route = route, sha = sha,
+        host_json = host_json, uri_json = uri_json,
+        described = described, wait = nil, bodies = self.bodies, args = question and sub(uri, question + 1),
+        headers = headers, has_body = with_body,
+        to = self.direct and self.control.current and route and not route.limited and route.queue or nil,
         queue = nil, timeout = nil, deadline = nil,
     }
     if headers.prefer and hop.prefers_async(headers.prefer) then
@@ -260,7 +271,7 @@ function Handler:finish()
     if request_id and request_id ~= "" then
         self.busy = self.busy - 1
         -- a slot with that id may be a later request's, for this one may have been sending for long
-        if pending.waits(request_id) and var.funcatron_wait == WAITING then
+        if pending.waits(request_id) and byte(var.funcatron_log) == BLANK then
             pending.forget(request_id)
         end
     end
@@ -276,7 +287,10 @@ function Handler:problem()
         var.funcatron_request_id = request_id
     end
     ngx.header["X-Request-Id"] = request_id
-    log_as_utf8(var.host or "", var.request_uri or "")
+    if var.funcatron_log == "" then
+        var.funcatron_log = NO_WAIT .. describe(quote(var.host or ""), quote_once(var.request_uri or ""), nil, nil,
+            request_id)
+    end
     local status = ngx.status
     if status == 413 then
         self.counts.too_large = self.counts.too_large + 1

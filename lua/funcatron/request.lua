@@ -9,7 +9,6 @@ local frame = require "funcatron.stomp.frame"
 local hop = require "funcatron.hop"
 local text = require "funcatron.text"
 
-local byte = string.byte
 local concat = table.concat
 local encode = cjson.encode
 local find = string.find
@@ -17,7 +16,6 @@ local floor = math.floor
 local format = string.format
 local get_uri_args = ngx.req.get_uri_args
 local gsub = string.gsub
-local min = math.min
 local now = ngx.now
 local pairs = pairs
 local sub = string.sub
@@ -29,8 +27,9 @@ local ALWAYS_HOP = hop.ALWAYS
 
 local _M = {}
 
-local FIREHOSE, FUNCS = "/exchange/funcatron.firehose/", "/exchange/funcatron.funcs/"
-local MAX_KEY = 255 -- bytes of an AMQP short string
+-- By the default exchange: for a destination `/exchange/…` RabbitMQ's STOMP plugin asks the broker at each frame
+-- whether the exchange exists, and waits for the reply.
+local QUEUE, FIREHOSE = "/amq/queue/", "funcatron.firehose"
 local CACHE, CACHED_BYTES = 4000, 512
 local MSG_ID, CLOSE = ',"msg-id":"', '"}\0' -- the last member of the JSON, and the end of the frame
 
@@ -59,37 +58,12 @@ end
 local quote = cached(function(value)
     return encode(utf8(value))
 end)
+_M.quote = quote
 
 
 -- The same for values that seldom come twice.
 local function quote_once(value)
     return encode(utf8(value))
-end
-
-
---- The routing key of the firehose: host and raw path, at most 255 bytes.
--- A key that cannot be whole is filled up to 255 with `?`, which no path holds, so that a shorter key is always
--- whole. That is one that had to be cut, or whose path has a `%2F`: RabbitMQ's STOMP plugin takes that for a slash
--- of the key (and knows no other escape), so it cannot be said.
-function _M.routing_key(host, path)
-    local key = utf8(host .. path)
-    local stop = find(key, "%2F", 1, true)
-    if not stop then
-        if #key <= MAX_KEY then
-            return key
-        end
-        stop = MAX_KEY + 1
-    end
-    stop = min(stop - 1, MAX_KEY)
-    while stop < #key and byte(key, stop + 1) >= 0x80 and byte(key, stop + 1) < 0xC0 do -- not within a character
-        stop = stop - 1
-    end
-    return sub(key, 1, stop) .. ("?"):rep(MAX_KEY - stop)
-end
-
-
-local function escape_key(key)
-    return frame.escape((gsub(key, "/", "%%2F")))
 end
 
 
@@ -100,20 +74,14 @@ local where_lines = cached(function(place)
     return "host:" .. frame.escape(utf8(host)) .. "\npath:" .. frame.escape(utf8(path)) .. "\n"
 end)
 
-local firehose_line = cached(function(place)
-    local slash = find(place, "/", 1, true)
-    return "SEND\ndestination:" .. FIREHOSE
-        .. escape_key(_M.routing_key(sub(place, 1, slash - 1), sub(place, slash))) .. "\n"
-end)
-
 local queue_line = cached(function(queue)
-    return "SEND\ndestination:" .. FUNCS .. escape_key(queue) .. "\n"
+    return "SEND\ndestination:" .. QUEUE .. frame.escape((gsub(queue, "/", "%%2F"))) .. "\n"
 end)
 
 
 -- The frame is put together here: the STOMP lines come first, the JSON after them.
 local parts = {}
-local LINES = 16 -- parts that the lines take
+local LINES = 12 -- parts that the lines take
 
 
 -- A header's name as a key of a JSON object, with the comma before it.
@@ -215,15 +183,19 @@ local function add_members(request, deadline)
     parts[n + 1], parts[n + 2] = '{"action":"service","version":1,"from":', quote(request.from)
     parts[n + 3], parts[n + 4] = ',"at":', at_ms(now())
     parts[n + 5], parts[n + 6], parts[n + 7] = ',"request-id":"', request.id, '","method":"'
-    parts[n + 8], parts[n + 9], parts[n + 10] = request.method, '","host":', quote(request.host)
+    parts[n + 8], parts[n + 9], parts[n + 10] = request.method, '","host":', request.host_json
     parts[n + 11], parts[n + 12] = ",", var.funcatron_connection
-    parts[n + 13], parts[n + 14] = ',"request-uri":', to_json(request.uri)
+    parts[n + 13], parts[n + 14] = ',"request-uri":', request.uri_json
     parts[n + 15], parts[n + 16] = ',"uri":', to_json(request.decoded)
     parts[n + 17], parts[n + 18] = ',"request":', to_json(request.line)
     n = n + 18
     if deadline then
         parts[n + 1], parts[n + 2], parts[n + 3] = ',"deadline":', deadline, queue_json(request.queue)
         n = n + 3
+        if request.bodies then
+            parts[n + 1], parts[n + 2], parts[n + 3] = ',"bodies":"', request.bodies.id, '"'
+            n = n + 3
+        end
     end
     if args then
         parts[n + 1], parts[n + 2], parts[n + 3], parts[n + 4] = ',"args":', to_json(args), ',"uri-args":', args_json()
@@ -245,21 +217,21 @@ local function add_members(request, deadline)
 end
 
 
--- Fill in the STOMP lines of a message with a body of so many bytes.
+-- Fill in the STOMP lines of a message with a body of so many bytes. Each header costs the broker as much as 50 bytes
+-- of body, so a message that somebody waits for has only those that others decide by: host and path come first.
 local function put_lines(request, deadline, bytes)
-    local place = request.host .. request.path
-    parts[1] = request.to and queue_line(request.to) or firehose_line(place)
-    parts[2], parts[3] = where_lines(place), "content-type:application/json\naction:service\nrequest-id:"
-    parts[4], parts[5], parts[6] = request.id, "\nmethod:", request.method
+    parts[1] = queue_line(request.to or FIREHOSE)
+    parts[2] = where_lines(request.host .. request.path)
     if deadline then
-        parts[7], parts[8], parts[9], parts[10] = "\nreply-to:", request.queue, "\ndeadline:", deadline
-        parts[11], parts[12] = "\nexpiration:", timeout_ms(request.timeout)
-    else
+        parts[3], parts[4], parts[5], parts[6] = "deadline:", deadline, "\nreply-to:", request.queue
+        parts[7], parts[8] = "\nexpiration:", timeout_ms(request.timeout)
+    else -- it may lie in the dead-letter queue for people to look at
+        parts[3], parts[4] = "content-type:application/json\naction:service\nrequest-id:", request.id
+        parts[5], parts[6] = "\nmethod:", request.method
         parts[7], parts[8] = "\npersistent:true\nreceipt:", request.id
-        parts[9], parts[10], parts[11], parts[12] = "", "", "", ""
     end
-    parts[13], parts[14], parts[15] = "\ncorrelation-id:", request.id, "\ncontent-length:"
-    parts[16] = bytes .. "\n\n"
+    parts[9], parts[10], parts[11] = "\ncorrelation-id:", request.id, "\ncontent-length:"
+    parts[12] = bytes .. "\n\n"
 end
 
 
@@ -300,12 +272,19 @@ local function large_frame(request, deadline, n, pieces)
 end
 
 
+--- A value that seldom comes twice as JSON text. `ascii`: true if it is.
+function _M.quote_once(value, ascii)
+    return ascii and encode(value) or quote_once(value)
+end
+
+
 --- The frame of a request as an array of strings, and the number of bytes of its JSON.
 -- nil and an error if the body cannot be read.
--- `request`: `id`, `msg_id`, `from`, `method`, `host`, `path` (raw), `uri` (raw, with query), `line` (the request
--- line), `decoded` (the path decoded), `ascii` (true if all these are), `args` (raw query or nil), `headers`,
--- `has_body`; `to` (func queue; nil for the firehose); and either `queue` (for the reply), `deadline` (s since 1970)
--- and `timeout` (s), or none of these when nobody waits: then the broker is asked for a receipt with the id.
+-- `request`: `id`, `msg_id`, `from`, `method`, `host`, `path` (raw), `host_json` and `uri_json` (raw, with query; JSON
+-- text), `line` (the request line), `decoded` (the path decoded), `ascii` (true if all these are), `args` (raw query
+-- or nil), `headers`, `has_body`, `bodies` (the shared folder or nil; see bodies.lua); `to` (func queue; nil for the
+-- firehose); and either `queue` (for the reply), `deadline` (s since 1970) and `timeout` (s), or none of these when
+-- nobody waits: then the broker is asked for a receipt with the id.
 --
 -- LuaJIT's hash of a long string looks at 16 of its bytes: the first and last four and some in the middle. Messages
 -- are alike in all of them, and strings with the same hash are searched one by one. So every long string made here
@@ -315,7 +294,8 @@ function _M.frame(request)
     local tail = body.EMPTY
     if request.has_body then
         local content_type = request.headers["content-type"]
-        local json, err = body.json(type(content_type) == "table" and content_type[1] or content_type)
+        local json, err = body.json(type(content_type) == "table" and content_type[1] or content_type,
+            deadline and request.bodies)
         if not json then
             return nil, err
         end

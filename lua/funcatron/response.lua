@@ -3,6 +3,7 @@
 -- What a Func says is not trusted: header names must be tokens, values hold no line breaks or NULs, the length is
 -- the body's own, and hop-by-hop headers stay inside.
 
+local bodies = require "funcatron.bodies"
 local cjson = require "cjson"
 local hop = require "funcatron.hop"
 local problem = require "funcatron.problem"
@@ -11,6 +12,7 @@ local decode = cjson.decode
 local decode_base64 = ngx.decode_base64
 local find = string.find
 local floor = math.floor
+local flush = ngx.flush
 local gsub = string.gsub
 local log = ngx.log
 local lower = string.lower
@@ -218,18 +220,65 @@ function _M.parse(bytes)
     if not body then
         return nil, "its body is not base64"
     end
-    local sha = message.sha
-    return { status = status, headers = headers, body = body, sha = type(sha) == "string" and sha or nil }
+    local sha, file = message.sha, answer["body-file"]
+    if file ~= nil and file ~= null and type(file) ~= "string" then
+        return nil, "the name of its body's file is no string"
+    end
+    return { status = status, headers = headers, body = body, file = file ~= null and file or nil,
+        sha = type(sha) == "string" and sha or nil }
 end
 
 
---- Send a parsed answer.
-function _M.send(answer, method)
+-- Send the body that lies in a file, in pieces that nginx has sent before the next is read.
+local function send_file(file)
+    for data in bodies.pieces(file) do
+        local ok, err = print(data)
+        if ok then
+            ok, err = flush(true)
+        end
+        if not ok then
+            if err ~= "nginx request aborted" and err ~= "client aborted" then
+                log(ERR, "failed to send a body: ", err)
+            end
+            break
+        end
+    end
+    file:close()
+end
+
+
+-- An answer whose body lies in a file. False if there is none.
+local function open_file(answer, folder)
+    local file, size = nil, "FUNCATRON_BODIES is not set"
+    if folder then
+        file, size = bodies.take(folder, answer.file)
+    end
+    if not file then
+        log(ERR, "failed to read the body of an answer: ", size)
+    end
+    return file, size
+end
+
+
+--- Send a parsed answer. `folder`: see bodies.lua. Returns false, and has sent nothing, if the file of its body
+-- cannot be read.
+function _M.send(answer, method, folder)
     local status, body = answer.status, answer.body
+    local file, size
+    if answer.file then
+        file, size = open_file(answer, folder)
+        if not file then
+            return false
+        end
+    end
     ngx.status = status
     set_headers(answer.headers)
     if status == 204 or status == 304 then
         return
+    end
+    if file then
+        ngx.header["Content-Length"] = size
+        return send_file(file)
     end
     local length = #body
     if method == "HEAD" and length == 0 then

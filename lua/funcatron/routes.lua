@@ -2,13 +2,17 @@
 --
 -- A match is the longest base path that ends on a segment border (`/api` takes `/api` and `/api/x`, not `/apix`);
 -- the routes of the exact host are tried before those of any host. A look-up costs one hash access per segment.
+-- Where two versions share a route, `choose` says which of them takes a request.
 
+local crc32 = ngx.crc32_long
+local encode = require("cjson").encode
 local find = string.find
 local ipairs = ipairs
 local lower = string.lower
 local null = require("cjson").null
 local sub = string.sub
 local type = type
+local utf8 = require("funcatron.text").utf8
 
 local _M = {}
 
@@ -24,19 +28,49 @@ local function base_path(path)
 end
 
 
+-- An entry that leads to one queue.
+local function plain(route, queue, sha)
+    local host, name, limited = route.host, route.name, route.limited
+    return {
+        -- for the access log, up to the SHA
+        described = ',"route":' .. encode(route.path) .. ',"queue":' .. encode(queue) .. ',"sha":"',
+        host = type(host) == "string" and host ~= "*" and lower(host) or nil,
+        path = route.path,
+        queue = queue,
+        name = type(name) == "string" and name or nil,
+        sha = type(sha) == "string" and sha or nil,
+        -- the queue is too deep: a Tron shall tell the caller when to come again
+        limited = type(limited) == "table" and limited[queue] and true or nil,
+    }
+end
+
+
+-- Those who share a route: an entry each, with the numbers below which a key is its; nil if nobody does.
+local function portions(route)
+    if type(route.split) ~= "table" then
+        return nil
+    end
+    local shared, below = {}, 0
+    for i, one in ipairs(route.split) do
+        if type(one) ~= "table" or type(one.queue) ~= "string" or type(one.percent) ~= "number" then
+            return nil
+        end
+        below = below + one.percent
+        shared[i] = { below = below, route = plain(route, one.queue, one.sha), percent = one.percent }
+    end
+    return shared[1] and shared or nil
+end
+
+
 -- One entry of a `route` message, or nil if it is none.
 local function entry(route)
     if type(route) ~= "table" or type(route.path) ~= "string" or type(route.queue) ~= "string" then
         return nil
     end
-    local host, name, sha = route.host, route.name, route.sha
-    return {
-        host = type(host) == "string" and host ~= "*" and lower(host) or nil,
-        path = route.path,
-        queue = route.queue,
-        name = type(name) == "string" and name or nil,
-        sha = type(sha) == "string" and sha or nil,
-    }
+    local made = plain(route, route.queue, route.sha)
+    made.split = portions(route)
+    made.sticky = made.split and type(route.sticky) == "string" and lower(route.sticky) or nil
+    return made
 end
 
 
@@ -93,12 +127,39 @@ function Table:match(host, path)
 end
 
 
+--- The plain route that a request takes: `route` itself, or that of one of those who share it. A key, the value of the
+-- header that the route names or else the request id, is dealt out by its CRC-32 modulo 100, as in
+-- funcatron/tron/routes.py. `headers`: by lower-case name.
+function _M.choose(route, request_id, headers)
+    local split = route.split
+    if not split then
+        return route
+    end
+    local key = route.sticky and headers[route.sticky] or request_id
+    if type(key) == "table" then -- a repeated header
+        key = key[1]
+    end
+    local number = crc32(utf8(key)) % 100
+    for i = 1, #split do
+        if number < split[i].below then
+            return split[i].route
+        end
+    end
+    return split[1].route
+end
+
+
 --- Routes as `GET /__routes` gives them: the original's keys, then what else is known.
 function Table:describe()
     local described = {}
     for i, route in ipairs(self.list) do
+        local shared
+        for j, one in ipairs(route.split or {}) do
+            shared = shared or {}
+            shared[j] = { queue = one.route.queue, sha = one.route.sha, percent = one.percent }
+        end
         described[i] = { host = route.host or null, path = route.path, queue = route.queue, name = route.name,
-            sha = route.sha }
+            sha = route.sha, split = shared, sticky = route.sticky }
     end
     return described
 end

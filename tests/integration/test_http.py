@@ -292,3 +292,14 @@ def lines_of(stack: PrivateStack) -> Iterator[dict[str, object]]:
         for line in file.read_text(errors="replace").splitlines():
             if line.startswith("{"):
                 yield json.loads(line)
+
+
+@pytest.mark.parametrize("size", [120_000, 200_000, 5_000_000])
+def test_a_binary_body_comes_back_whatever_its_size(trial: PrivateStack, client: httpx.Client, size: int) -> None:
+    """In its message, or by the folder that is shared; nothing stays there."""
+    body = os.urandom(size)
+    answer = client.post("/trial/echo", content=body, headers={"Content-Type": "application/octet-stream"})
+    assert (answer.status_code, answer.content == body) == (200, True)
+    assert trial.settings.bodies is None  # the stack chose the folder
+    folder = trial.settings.data / "bodies"
+    assert [file for place in ("requests", "answers") for file in (folder / place).iterdir()] == []

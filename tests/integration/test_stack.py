@@ -108,7 +108,7 @@ def test_up_and_down_clear_what_a_killed_supervisor_left(new_stack):
     stack.kill("supervisor")
     assert stack.processes("broker")
     assert stack.stack.up() is True
-    assert all(part.state == "running" for part in stack.stack.status())
+    assert all(part.fine for part in stack.stack.status())
     stack.kill("supervisor")
     assert stack.stack.down() is True
     assert stack.processes() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,6 +26,14 @@ def fetch(nginx: Nginx, method: str = "GET", path: str = "/") -> tuple[int, str,
     _, status, reason = first.split(" ", 2)
     headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     return int(status), reason, headers, body
+
+
+def shared(folder: Path) -> Path:
+    """A folder for large bodies as the stack makes it."""
+    for name in ("requests", "answers"):
+        (folder / name).mkdir()
+    (folder / "id").write_text("5e0c7a9e\n")
+    return folder
 
 
 def values(headers: list[tuple[str, str]], name: str) -> list[str]:
@@ -220,3 +229,61 @@ def test_a_deadline_that_passes_is_a_gateway_timeout(frontend: Nginx, consumer: 
     assert problem["type"] == "about:blank"
     assert problem["request-id"] == response.headers["x-request-id"]
     assert 4.9 < frontend.line(problem["request-id"])["wait"] < 6
+
+
+def test_a_body_in_the_shared_folder_is_sent_and_its_file_is_gone(
+    start_nginx: Any, consumer: Consumer, rabbit: Any, tmp_path: Path
+) -> None:
+    """Only files among the answers can be named."""
+    folder = shared(tmp_path)
+    nginx = start_nginx(rabbit.frontend(FUNCATRON_BODIES=str(folder)))
+    body = bytes(range(256)) * 5000
+    (folder / "answers" / "abc-1").write_bytes(body)
+    made = {"status": 201, "headers": [["Content-Type", "application/x-mine"]], "body": "", "body-file": "abc-1"}
+    consumer.reply = lambda message: {"answer": made}
+    status, _, headers, got = fetch(nginx)
+    assert (status, got) == (201, body)
+    assert values(headers, "content-length") == [str(len(body))]
+    assert values(headers, "content-type") == ["application/x-mine"]
+    assert not list((folder / "answers").iterdir())
+    assert fetch(nginx)[0] == 502  # it is gone
+    made["body-file"] = "../id"
+    assert fetch(nginx)[0] == 502
+    assert (folder / "id").exists()
+
+
+def test_a_head_of_a_body_in_the_shared_folder_has_its_length(
+    start_nginx: Any, consumer: Consumer, rabbit: Any, tmp_path: Path
+) -> None:
+    folder = shared(tmp_path)
+    nginx = start_nginx(rabbit.frontend(FUNCATRON_BODIES=str(folder)))
+    (folder / "answers" / "abc-2").write_bytes(b"x" * 300_000)
+    consumer.reply = lambda message: {"answer": {"status": 200, "headers": [], "body": "", "body-file": "abc-2"}}
+    status, _, headers, got = fetch(nginx, "HEAD")
+    assert (status, values(headers, "content-length"), got) == (200, ["300000"], b"")
+
+
+def test_a_large_body_is_named_in_its_message_and_there_as_long_as_its_request(
+    start_nginx: Any, consumer: Consumer, rabbit: Any, tmp_path: Path
+) -> None:
+    """A small one, and one whose request ends at once, travel in the message."""
+    folder = shared(tmp_path)
+    nginx = start_nginx(rabbit.frontend(FUNCATRON_BODIES=str(folder), FUNCATRON_INLINE_BODY="100000"))
+    found: list[bytes] = []
+    ids: list[str | None] = []
+
+    def reply(message: Any) -> dict[str, Any]:
+        named = message.json.get("body-file")
+        found.append((folder / named).read_bytes() if named else message.payload)
+        ids.append(message.json.get("bodies"))
+        return answer(200, b"yes" if named else b"no")
+
+    consumer.reply = reply
+    sent = [(b"y" * 200_000, {}), (b"n" * 50_000, {}), (b"n" * 200_000, {"Prefer": "respond-async"})]
+    got = [httpx.post(nginx.url, content=body, headers=more) for body, more in sent]
+    assert [(it.status_code, it.text) for it in got[:2]] == [(200, "yes"), (200, "no")]
+    assert got[2].status_code == 202
+    until(lambda: len(found) == 3, 5, "the third message")
+    assert found == [body for body, _ in sent]
+    assert ids == ["5e0c7a9e", "5e0c7a9e", None]
+    until(lambda: not list((folder / "requests").iterdir()), 5, "its end")

@@ -34,6 +34,9 @@ def small(start_nginx: Start, rabbit: Rabbit) -> Nginx:
     return start_nginx(rabbit.frontend(FUNCATRON_MAX_BODY="1000", FUNCATRON_MAX_WAITING="3"))
 
 
+FIREHOSE = "/amq/queue/funcatron.firehose"
+
+
 def problem(response: httpx.Response, status: int) -> None:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -184,7 +187,7 @@ async def test_waiting_requests_cost_little_memory_and_waking_one_does_not_depen
     held: list[str] = []
 
     def script(connection: Connection, frame: Frame) -> bool:
-        if frame.headers.get("action") != "service":
+        if frame.headers.get("destination") != FIREHOSE:
             return False
         held.append(frame.headers["correlation-id"])
         return True

@@ -18,7 +18,7 @@ from lua_support.stomp_server import Connection, Frame, StompServer
 from lua_support.waiting import until
 
 Start = Callable[..., Nginx]
-FIREHOSE = "/exchange/funcatron.firehose/"
+FIREHOSE = "/amq/queue/funcatron.firehose"
 
 
 def environment(server: StompServer, **more: str) -> dict[str, str]:
@@ -37,7 +37,7 @@ def reply(connection: Connection, frame: Frame, body: str = "", **more: Any) -> 
 
 def answering(connection: Connection, frame: Frame) -> bool:
     """A script that answers every request."""
-    if frame.headers.get("action") != "service":
+    if frame.headers.get("destination") != FIREHOSE:
         return False
     reply(connection, frame, "hello")
     return True
@@ -102,7 +102,7 @@ def test_answers_that_come_in_pieces_reach_their_requests(
 ) -> None:
     nginx = start_nginx(environment(stomp_server))
     futures = [get(pool, nginx, f"/{i}") for i in range(5)]
-    frames = [stomp_server.take("SEND", action="service") for _ in futures]
+    frames = [stomp_server.take("SEND", destination=FIREHOSE) for _ in futures]
     data = b""
     for frame in reversed(frames):
         body = answer(frame, frame.headers["path"])
@@ -118,7 +118,7 @@ def test_an_error_frame_is_logged_with_its_reason_and_the_link_comes_back(
 ) -> None:
     nginx = start_nginx(environment(stomp_server))
     waiting = get(pool, nginx)
-    stomp_server.take("SEND", action="service")
+    stomp_server.take("SEND", destination=FIREHOSE)
     stomp_server.last.send(b"ERROR\nmessage:not_found\ncontent-length:11\n\nno exchange\0")
     response = waiting.result()
     assert response.status_code == 503
@@ -215,7 +215,7 @@ def test_late_and_unknown_answers_are_counted_and_dropped(
 ) -> None:
     nginx = start_nginx(environment(stomp_server, FUNCATRON_REQUEST_TIMEOUT="0.2"))
     response = get(pool, nginx, headers={"X-Request-Id": "mine"}).result()
-    frame = stomp_server.take("SEND", action="service")
+    frame = stomp_server.take("SEND", destination=FIREHOSE)
     assert response.status_code == 504
     assert response.headers["content-type"] == "application/problem+json"
     reply(stomp_server.last, frame, "too late")
@@ -232,7 +232,7 @@ def test_an_answer_without_correlation_id_is_known_by_its_request_id(
 ) -> None:
     nginx = start_nginx(environment(stomp_server))
     waiting = get(pool, nginx)
-    frame = stomp_server.take("SEND", action="service")
+    frame = stomp_server.take("SEND", destination=FIREHOSE)
     stomp_server.last.message(answer(frame, "by the original's contract"))
     assert waiting.result().text == "by the original's contract"
 
@@ -242,9 +242,9 @@ def test_two_requests_with_one_id_get_their_own_answers(
 ) -> None:
     nginx = start_nginx(environment(stomp_server))
     one = get(pool, nginx, "/1", headers={"X-Request-Id": "same"})
-    first = stomp_server.take("SEND", action="service")
+    first = stomp_server.take("SEND", destination=FIREHOSE)
     two = get(pool, nginx, "/2", headers={"X-Request-Id": "same"})
-    second = stomp_server.take("SEND", action="service")
+    second = stomp_server.take("SEND", destination=FIREHOSE)
     assert first.headers["correlation-id"] == "same"
     assert second.headers["correlation-id"].startswith("same~")
     reply(stomp_server.last, second, "two")
@@ -259,9 +259,9 @@ def test_a_late_answer_never_reaches_a_later_request_with_the_same_id(
 ) -> None:
     nginx = start_nginx(environment(stomp_server, FUNCATRON_REQUEST_TIMEOUT="0.5"))
     assert get(pool, nginx, headers={"X-Request-Id": "same"}).result().status_code == 504
-    first = stomp_server.take("SEND", action="service")
+    first = stomp_server.take("SEND", destination=FIREHOSE)
     again = get(pool, nginx, headers={"X-Request-Id": "same"})
-    second = stomp_server.take("SEND", action="service")
+    second = stomp_server.take("SEND", destination=FIREHOSE)
     reply(stomp_server.last, first, "of the first")
     reply(stomp_server.last, second, "of the second")
     assert again.result().text == "of the second"
@@ -274,7 +274,7 @@ def test_async_requests_are_accepted_only_with_the_brokers_receipt(
     came = threading.Event()
 
     def script(connection: Connection, frame: Frame) -> bool:
-        if frame.headers.get("action") != "service":
+        if frame.headers.get("destination") != FIREHOSE:
             return False
         held.append((connection, frame))
         came.set()
@@ -301,7 +301,7 @@ def test_a_quit_waits_for_what_is_under_way_then_says_died_and_disconnects(
 ) -> None:
     nginx = start_nginx(environment(stomp_server))
     waiting = get(pool, nginx)
-    frame = stomp_server.take("SEND", action="service")
+    frame = stomp_server.take("SEND", destination=FIREHOSE)
     nginx.send_signal(signal.SIGQUIT)
     until(lambda: "gracefully shutting down" in nginx.errors(), 5)
     assert not waiting.done()
@@ -350,7 +350,7 @@ def test_many_small_and_one_huge_message_all_arrive_whole(
     start_nginx: Start, stomp_server: StompServer, pool: ThreadPoolExecutor
 ) -> None:
     def script(connection: Connection, frame: Frame) -> bool:
-        if frame.headers.get("action") != "service":
+        if frame.headers.get("destination") != FIREHOSE:
             return False
         connection.message(answer(frame, str(len(json.loads(frame.body)["body"]))),
                            correlation_id=frame.headers["correlation-id"])  # fmt: skip
@@ -371,7 +371,7 @@ def test_what_a_broken_connection_did_not_send_never_reaches_the_next_one(
     stuck, go_on = threading.Event(), threading.Event()
 
     def script(connection: Connection, frame: Frame) -> bool:
-        if frame.headers.get("action") == "service" and connection is stomp_server.connections[0]:
+        if frame.headers.get("destination") == FIREHOSE and connection is stomp_server.connections[0]:
             stuck.set()
             assert go_on.wait(20)
             connection.close()
@@ -389,5 +389,28 @@ def test_what_a_broken_connection_did_not_send_never_reaches_the_next_one(
     assert {f.result().status_code for f in [first, *huge, *small]} == {503}
     nginx.wait_ready()
     assert get(pool, nginx, "/after").result().text == "hello"
-    paths = [f.headers["path"] for f in list(stomp_server.frames.queue) if f.headers.get("action") == "service"]
+    paths = [f.headers["path"] for f in list(stomp_server.frames.queue) if f.headers.get("destination") == FIREHOSE]
     assert paths == ["/first", "/after"]
+
+
+def test_a_table_of_an_earlier_connection_is_not_routed_by(
+    start_nginx: Start, stomp_server: StompServer, pool: ThreadPoolExecutor
+) -> None:
+    """A queue that it names may have gone meanwhile, and nothing says so to who sends there."""
+    func = "/amq/queue/func.pets.00000000"
+    entry = {"host": None, "path": "/pets", "queue": "func.pets.00000000", "name": "pets", "sha": None}
+    table = json.dumps({"action": "route", "from": "tron", "routes-version": 1, "routes": [entry]}).encode()
+    nginx = start_nginx(environment(stomp_server, FUNCATRON_ROUTING="direct"))
+    for number in range(2):
+        stomp_server.take("SEND", action="awake")
+        connection = stomp_server.last
+        before = get(pool, nginx, "/pets")
+        reply(connection, stomp_server.take("SEND", destination=FIREHOSE))
+        connection.message(table)
+        assert json.loads(stomp_server.take("SEND", action="heartbeat").body)["routes-version"] == 1
+        after = get(pool, nginx, "/pets")
+        reply(connection, stomp_server.take("SEND", destination=func))
+        assert (before.result().status_code, after.result().status_code) == (200, 200)
+        if number == 0:
+            connection.close()
+            until(lambda: nginx.stats()["link"]["connects"] == 2, 5, "a new connection")

@@ -48,20 +48,15 @@ def test_the_message_has_the_properties_and_headers_that_routing_needs(frontend:
     )
     assert response.status_code == 200
     message = consumer.take()
-    assert message.exchange == "funcatron.firehose"
-    assert message.routing_key == "api.example/pets/1.0/a%20b/c:d"
+    assert (message.exchange, message.routing_key) == ("", "funcatron.firehose")
     properties = message.properties
     assert properties.reply_to == frontend.stats()["link"]["queue"]
     assert properties.correlation_id == "req.1"
     assert properties.expiration == "5000"
     assert properties.delivery_mode in {None, 1}
-    assert properties.content_type == "application/json"
     headers = properties.headers
-    assert headers["action"] == "service"
-    assert headers["request-id"] == "req.1"
     assert headers["host"] == "api.example"
     assert headers["path"] == "/pets/1.0/a%20b/c:d"
-    assert headers["method"] == "GET"
     assert before + 4 < int(headers["deadline"]) / 1000 < time.time() + 6
     assert int(headers["content-length"]) == len(message.body)
 
@@ -113,23 +108,21 @@ def test_absent_things_are_absent(frontend: Nginx, consumer: Consumer, raw: Call
     assert body["headers"] == {}
     assert body["uri-args"] == {}
     assert body["host"] == ""
-    assert message.routing_key == "/x"
+    assert (message.properties.headers["host"], message.properties.headers["path"]) == ("", "/x")
     assert body["body"] == ""
 
 
-def test_a_key_of_255_bytes_tells_that_the_path_is_in_the_header(frontend: Nginx, consumer: Consumer) -> None:
-    path = "/" + "x" * 400
+def test_a_long_path_is_whole_in_its_header(frontend: Nginx, consumer: Consumer) -> None:
+    path = "/" + "x" * 4000
     httpx.get(frontend.url + path)
-    message = consumer.take()
-    assert message.routing_key == ("127.0.0.1" + path)[:255]
-    assert message.properties.headers["path"] == path
+    assert consumer.take().properties.headers["path"] == path
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "PROPFIND", "M-SEARCH"])
 def test_every_method_arrives(frontend: Nginx, consumer: Consumer, method: str) -> None:
     assert httpx.request(method, frontend.url + "/m").status_code == 200
     message = consumer.take()
-    assert message.json["method"] == message.properties.headers["method"] == method
+    assert message.json["method"] == method
 
 
 PATHS = [
@@ -149,11 +142,6 @@ def test_percent_encoding_and_odd_bytes_are_kept_as_they_came(
     path = uri.partition(b"?")[0].decode()
     assert message.json["request-uri"].encode() == uri
     assert message.properties.headers["path"] == path
-    if "%2F" not in path:
-        assert message.routing_key == "h" + path
-    else:  # RabbitMQ's STOMP plugin would make it a slash, so the key says that it is not whole
-        assert len(message.routing_key) == 255
-        assert message.routing_key.startswith("h/a?")
 
 
 def test_an_escaped_nul_in_the_path_is_refused_by_nginx_itself(raw: Callable[..., bytes]) -> None:
@@ -165,7 +153,6 @@ def test_an_escaped_nul_in_the_path_is_refused_by_nginx_itself(raw: Callable[...
 def test_bytes_that_are_not_utf8_become_latin1(consumer: Consumer, raw: Callable[..., bytes]) -> None:
     raw(b"GET /\xe9?q=%E9&\xff=1 HTTP/1.1\r\nHost: h\r\nX-Name: Andr\xe9\r\nConnection: close\r\n\r\n")
     message = consumer.take()
-    assert message.routing_key == "h/é"
     assert message.properties.headers["path"] == "/é"
     assert message.json["request-uri"] == "/é?q=%E9&ÿ=1"
     assert message.json["uri-args"] == {"q": "é", "ÿ": "1"}
@@ -273,7 +260,8 @@ def test_pipelined_requests_are_answered_in_order(consumer: Consumer, raw: Calla
 
 def test_an_absolute_uri_gives_host_and_path(consumer: Consumer, raw: Callable[..., bytes]) -> None:
     raw(b"GET http://Other.Example:81/p?q HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-    assert consumer.take().routing_key == "other.example/p"
+    headers = consumer.take().properties.headers
+    assert (headers["host"], headers["path"]) == ("other.example", "/p")
 
 
 def test_conditions_are_the_funcs_to_judge(frontend: Nginx, consumer: Consumer) -> None:

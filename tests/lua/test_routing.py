@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,15 +63,39 @@ def test_direct_routing_goes_to_the_func_queue_and_falls_back_to_the_firehose(
     has_version(nginx, 1)
     assert httpx.get(nginx.url + "/pets/1", headers={"X-Request-Id": "d-1"}).text == QUEUE
     message = next(m for m in list(funcs.messages.queue) if m.properties.correlation_id == "d-1")
-    assert (message.exchange, message.routing_key) == ("funcatron.funcs", QUEUE)
+    assert (message.exchange, message.routing_key) == ("", QUEUE)
     assert message.properties.headers["path"] == "/pets/1"
     assert httpx.get(nginx.url + "/petsx").text == "funcatron.firehose"
     assert httpx.get(nginx.url + "/other").text == "funcatron.firehose"
-    publish_routes(funcs, 2, route("/gone", "func.gone.00000000"))
-    has_version(nginx, 2)
-    assert httpx.get(nginx.url + "/gone").text == "funcatron.firehose"  # by the alternate exchange
     line = nginx.line("d-1")
     assert (line["route"], line["queue"], line["sha"]) == ("/pets", QUEUE, SHA)
+
+
+def test_a_queue_that_is_too_deep_gets_nothing_directly_so_that_a_tron_says_when_to_come_again(
+    start_nginx: Start, rabbit: Rabbit, funcs: Consumer
+) -> None:
+    nginx = start_nginx(rabbit.frontend(FUNCATRON_ROUTING="direct"))
+    publish_routes(funcs, 1, route("/pets") | {"limited": {QUEUE: 7}})
+    has_version(nginx, 1)
+    assert httpx.get(nginx.url + "/pets/1").text == "funcatron.firehose"
+    publish_routes(funcs, 2, route("/pets") | {"limited": {"func.another": 7}})
+    has_version(nginx, 2)
+    assert httpx.get(nginx.url + "/pets/1").text == QUEUE
+
+
+def test_a_frontend_tells_at_once_that_it_has_taken_a_table(
+    start_nginx: Start, rabbit: Rabbit, funcs: Consumer
+) -> None:
+    """Only then may the queues of the table before go; its heartbeat else comes every 10 s."""
+    nginx = start_nginx(rabbit.frontend(FUNCATRON_ROUTING="direct"))
+    publish_routes(funcs, 3, route("/pets"))
+    has_version(nginx, 3)
+
+    def told() -> bool:
+        beats = [m.json for m in list(funcs.messages.queue) if m.json["action"] == "heartbeat"]
+        return any(beat.get("routes-version") == 3 for beat in beats)
+
+    until(told, 5, "the heartbeat")
 
 
 def test_firehose_routing_ignores_the_table_but_logs_the_route(
@@ -169,3 +194,38 @@ def stats(nginx: Nginx) -> list[dict[str, Any]]:
 
 def instances(nginx: Nginx) -> set[str]:
     return {s["instance"] for s in stats(nginx)}
+
+
+def test_versions_that_share_a_route_get_their_shares_by_a_stable_key(
+    start_nginx: Start, rabbit: Rabbit, funcs: Consumer
+) -> None:
+    """By CRC-32 of the request id, or of the header that the route names, modulo 100: as the Tron does it."""
+    nginx = start_nginx(rabbit.frontend(FUNCATRON_ROUTING="direct"))
+    other = "funcatron.firehose"  # any queue that the consumer takes from
+    shares = [{"queue": QUEUE, "sha": SHA, "percent": 70}, {"queue": other, "sha": "b" * 64, "percent": 30}]
+    publish_routes(funcs, 1, {**route("/pets"), "split": shares}, {**route("/by"), "split": shares, "sticky": "x-user"})
+    has_version(nginx, 1)
+    ids = [f"id-{number}" for number in range(60)]
+    got = [httpx.get(nginx.url + "/pets/1", headers={"X-Request-Id": one}).text for one in ids]
+    assert got == [QUEUE if zlib.crc32(one.encode()) % 100 < 70 else other for one in ids]
+    assert set(got) == {QUEUE, other}
+    users = [f"user-{number}" for number in range(20)]
+    named = [httpx.get(nginx.url + "/by", headers={"X-User": one}).text for one in users]
+    assert named == [QUEUE if zlib.crc32(one.encode()) % 100 < 70 else other for one in users]
+    assert nginx.line(ids[got.index(other)])["queue"] == other
+
+
+def test_a_heartbeat_tells_how_many_messages_were_sent_to_which_queue(
+    start_nginx: Start, rabbit: Rabbit, funcs: Consumer
+) -> None:
+    nginx = start_nginx(rabbit.frontend(FUNCATRON_ROUTING="direct", FUNCATRON_HEARTBEAT="0.2"))
+    publish_routes(funcs, 1, route("/pets"))
+    has_version(nginx, 1)
+    for path in ("/pets/1", "/pets/2", "/other"):
+        httpx.get(nginx.url + path)
+
+    def told() -> bool:
+        beats = [m.json for m in list(funcs.messages.queue) if m.json["action"] == "heartbeat"]
+        return any(beat.get("published") == {QUEUE: 2, "funcatron.firehose": 1} for beat in beats)
+
+    until(told, 5, "the counts")

@@ -13,6 +13,7 @@ from funcatron.brokers.base import Delivery, Properties
 
 BEFORE_VALUES = 19  # bytes of a content header frame before the properties
 _BEFORE_ARGUMENTS = 11  # bytes of a method frame before the arguments
+_ENCODED = {"attempt": b"attempt"}  # what every message is asked for
 
 
 class Taker(Protocol):
@@ -73,7 +74,7 @@ class AmqpDelivery(Delivery):
 
     def may_have(self, header: str) -> bool:
         """Look for a header's name in the encoded properties, where a value may hold it as well."""
-        return header.encode() in self.values
+        return (_ENCODED.get(header) or header.encode()) in self.values
 
     def ack(self) -> None:
         """Count it as done."""

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from funcatron.brokers.amqp import codec, properties
 from funcatron.brokers.amqp.channel import BEFORE_VALUES, AmqpDelivery, DeliveryChannel
@@ -158,6 +160,7 @@ class Forwarder(Subscription):
         self._raw = b""  # what _headers reads
         self._raw_at = 0
         self._methods: dict[Target, bytes] = {}
+        self._alternates: dict[tuple[str, str], str] = {}
         self._header = self._body = b""
 
     async def _attach(self, link: Link) -> None:
@@ -167,7 +170,16 @@ class Forwarder(Subscription):
 
     async def _open(self, link: Link) -> None:
         channel = await link.channel(gone=lambda reason: self._reopen(link, reason))
+        channel.add_on_return_callback(partial(self._returned, link))
         self._use(channel.channel_number)
+
+    def _returned(self, link: Link, _channel: object, method: Any, values: Any, body: bytes) -> None:
+        """No queue took a message: it goes to its target's alternate exchange."""
+        alternate = self._alternates.get((method.exchange, method.routing_key), "")
+        try:
+            link.publish(alternate, method.routing_key, b"".join(values.encode()), body)
+        except BrokerError as err:
+            log.error("a message that no queue took could not go to %r: %s", alternate, err)
 
     def _use(self, number: int) -> None:
         self._methods.clear()
@@ -178,7 +190,7 @@ class Forwarder(Subscription):
     def _reopen(self, link: Link, reason: Exception) -> None:
         if link.adapter.is_open:
             log.error("the broker refused a forwarded message: %s", reason)
-            self._use(link.channel_now(lambda why: self._reopen(link, why)))
+            self._use(link.channel_now(lambda why: self._reopen(link, why), partial(self._returned, link)))
 
     def forward(self, channel: DeliveryChannel, tag: int, data: bytes, cuts: tuple[int, int, int, int]) -> bool:
         """Send a message on by its frames, with this channel's number in them."""
@@ -237,6 +249,11 @@ class Forwarder(Subscription):
         """Encode basic.publish and the start of the content header frame that follows it."""
         if len(self._methods) > 4096:
             self._methods.clear()
-        start = codec.publish_method(self._number, target.exchange, target.routing_key) + self._header
+            self._alternates.clear()
+        if target.alternate:
+            self._alternates[target.exchange, target.routing_key] = target.alternate
+        mandatory = bool(target.alternate)
+        method = codec.publish_method(self._number, target.exchange, target.routing_key, mandatory=mandatory)
+        start = method + self._header
         self._methods[target] = start
         return start

@@ -110,10 +110,14 @@ class Link:
         channel.add_on_close_callback(lambda it, reason: self._on_channel_closed(it, reason, gone))
         return await opened
 
-    def channel_now(self, gone: Callable[[Exception], None]) -> int:
+    def channel_now(
+        self, gone: Callable[[Exception], None], returned: Callable[[Any, Any, Any, bytes], None] | None = None
+    ) -> int:
         """Open a channel for publishing and return its number at once: its opening goes out before what is published,
-        so nothing needs to wait for the reply."""
+        so nothing needs to wait for the reply. `returned` gets what no queue took of what is mandatory."""
         channel = self.adapter.channel()
+        if returned is not None:
+            channel.add_on_return_callback(returned)
         self._calls[channel] = set()
         channel.add_on_close_callback(lambda it, reason: self._on_channel_closed(it, reason, gone))
         return int(channel.channel_number)

@@ -14,10 +14,7 @@ CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE = 1 << 15, 1 << 14, 1 << 
 PRIORITY, CORRELATION_ID, REPLY_TO, EXPIRATION, MESSAGE_ID = 1 << 11, 1 << 10, 1 << 9, 1 << 8, 1 << 7
 
 _SHORT = Struct(">H")
-_ANSWER = _SHORT.pack(CONTENT_TYPE | HEADERS | DELIVERY_MODE | CORRELATION_ID)
-_JSON = "application/json"
-_MAX_STARTS = 256
-_starts: dict[tuple[str, str], bytes] = {}  # encoded content type and headers of messages that have one header
+_ANSWER = _SHORT.pack(CORRELATION_ID)
 
 
 def encode(message: Outgoing) -> bytes:
@@ -29,22 +26,23 @@ def encode(message: Outgoing) -> bytes:
 
 
 def _encode(message: Outgoing) -> bytes:
-    flags = CONTENT_TYPE | DELIVERY_MODE
-    headers = message.headers
+    headers, content_type = message.headers, message.content_type
+    raw = message.correlation_id
+    bare = not headers and not content_type and message.reply_to is None and message.expiration_ms is None
+    if bare and raw is not None and not message.persistent:  # an answer
+        return _ANSWER + short(raw)
+    flags, parts = 0, []
+    if content_type:
+        flags = CONTENT_TYPE
+        parts.append(short(content_type))
     if headers:
         flags |= HEADERS
-    if len(headers) == 1 and message.content_type == _JSON:  # an answer's: always the same
-        for name in headers:
-            start = _start_of(name, headers[name])
-        raw = message.correlation_id
-        if raw is not None and message.reply_to is None and message.expiration_ms is None and not message.persistent:
-            return b"".join((_ANSWER, start, b"\x01", short(raw)))
-    else:
-        start = short(message.content_type) + (tables.encode(headers) if headers else b"")
-    parts = [start, b"\x02" if message.persistent else b"\x01"]
-    if message.correlation_id is not None:
+        parts.append(tables.encode(headers))
+    flags |= DELIVERY_MODE
+    parts.append(b"\x02" if message.persistent else b"\x01")
+    if raw is not None:
         flags |= CORRELATION_ID
-        parts.append(short(message.correlation_id))
+        parts.append(short(raw))
     if message.reply_to is not None:
         flags |= REPLY_TO
         parts.append(short(message.reply_to))
@@ -52,16 +50,6 @@ def _encode(message: Outgoing) -> bytes:
         flags |= EXPIRATION
         parts.append(short(str(max(0, message.expiration_ms))))
     return _SHORT.pack(flags) + b"".join(parts)
-
-
-def _start_of(name: str, value: str) -> bytes:
-    start = _starts.get((name, value))
-    if start is None:
-        if len(_starts) >= _MAX_STARTS:
-            _starts.clear()
-        start = short(_JSON) + tables.encode({name: value})
-        _starts[name, value] = start
-    return start
 
 
 def delivery_mode(raw: bytes, at: int = 0) -> int:

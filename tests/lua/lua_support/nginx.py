@@ -46,6 +46,8 @@ class Nginx:
             "LOG_LEVEL": "info",
             "ACCESS_LOG": str(self.access_log),
             "TEMP": str(folder / "temp"),
+            "REQUESTS": self.env.get("FUNCATRON_BODIES", str(folder / "temp")) + "/requests",
+            "INLINE_BODY": self.env.get("FUNCATRON_INLINE_BODY", "2m"),
             "LUA": str(ROOT / "lua"),
             "LUA_EXTRA": "",
             "CONF": str(ROOT / "nginx"),

@@ -6,7 +6,6 @@ local hop = require "funcatron.hop"
 local hosts = require "funcatron.hosts"
 local id = require "funcatron.id"
 local problem = require "funcatron.problem"
-local request = require "funcatron.request"
 local response = require "funcatron.response"
 local routes = require "funcatron.routes"
 local text = require "funcatron.text"
@@ -219,27 +218,43 @@ it("takes as long for a thousand routes as for one", function()
     equal(queue(made, "h", "/func/1001"), nil)
 end)
 
+local SHARED = { path = "/a", queue = "q1", sha = "s1", name = "n", sticky = "X-User", split = {
+    { queue = "q1", sha = "s1", percent = 60 }, { queue = "q2", sha = "s2", percent = 40 } } }
 
--- request keys
-
-it("makes the routing key of host and raw path", function()
-    equal(request.routing_key("h.example", "/a/b%20c"), "h.example/a/b%20c")
-    equal(request.routing_key("", "/"), "/")
+it("deals keys out by CRC-32 modulo 100 where versions share a route", function()
+    local shared = routes.new({ SHARED }):match("h", "/a/x")
+    equal(shared.queue, "q1")
+    -- the same keys and queues as in tests/unit/tron/test_routes.py
+    for key, expected in pairs({ ada = "q1", bob = "q1", eve = "q2", ["señor"] = "q2", ["se\241or"] = "q2", [""] = "q1",
+        ["b4f986c2-65c8-49f8-9ad4-c8b1000005be"] = "q1", ["b4f986c2-65c8-49f8-9ad4-c8b1000005bf"] = "q2" }) do
+        equal(routes.choose(shared, "?", { ["x-user"] = key }).queue, expected, key)
+    end
+    local chosen = routes.choose(shared, "?", { ["x-user"] = { "eve", "ada" } })
+    equal({ chosen.queue, chosen.sha, chosen.path, chosen.name }, { "q2", "s2", "/a", "n" })
+    contains(chosen.described, '"queue":"q2"')
+    equal(routes.choose(shared, "eve", {}).queue, "q2", "without the header the request id counts")
+    equal(routes.choose(shared, "ada", {}).queue, "q1")
+    equal(cjson.decode(cjson.encode(routes.new({ SHARED }):describe()[1].split)), SHARED.split)
 end)
 
-it("fills a key that had to be cut, so that it does not look whole", function()
-    local key = request.routing_key("h", "/" .. ("x"):rep(300))
-    equal(#key, 255)
-    equal(key, "h/" .. ("x"):rep(253))
-    key = request.routing_key("h", "/" .. ("é"):rep(200))
-    equal(#key, 255)
-    equal(key, "h/" .. ("é"):rep(126) .. "?")
-    ok(text.is_utf8(key))
-    equal(#request.routing_key("h", "/" .. ("x"):rep(252)), 254)
+it("knows which queues are too deep", function()
+    local made = routes.new({ { path = "/a", queue = "q1", limited = { q1 = 7 } }, { path = "/b", queue = "q2" },
+        { path = "/c", queue = "q3", limited = cjson.null }, { path = "/d", queue = "q4", limited = { q1 = 7 } } })
+    equal(made:match("h", "/a").limited, true)
+    for _, path in ipairs({ "/b", "/c", "/d" }) do
+        equal(made:match("h", path).limited, nil, path)
+    end
+    local shared = routes.new({ { path = "/a", queue = "q1", limited = { q2 = 7 }, split = SHARED.split } })
+    equal(routes.choose(shared:match("h", "/a"), "ada", {}).limited, nil)
+    equal(routes.choose(shared:match("h", "/a"), "eve", {}).limited, true)
 end)
 
-it("does not pretend to know the key of a path with an escaped slash", function()
-    equal(request.routing_key("h", "/a%2Fb"), "h/a" .. ("?"):rep(252))
+it("takes a route that nobody shares, or whose split makes no sense, as it is", function()
+    for _, split in ipairs({ cjson.null, "x", {}, { { queue = 5, percent = 1 } }, { 7 } }) do
+        local made = routes.new({ { path = "/a", queue = "q", split = split } })
+        equal(routes.choose(made:match("h", "/a"), "bob", {}), made.list[1])
+        equal(made.list[1].split, nil)
+    end
 end)
 
 
