@@ -1,11 +1,9 @@
-"""The Registry's tables, and how rows become values.
+"""The Registry's tables as they are at the newest revision (`migrations/` brings older ones there).
 
 SQLAlchemy Core only: the ORM would cost memory and give nothing.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -16,21 +14,20 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
-    RowMapping,
     String,
     Table,
     Text,
+    text,
 )
-
-from funcatron.stores.records import BundleRecord, Deployment, Draining, Event, Stage, Version
-
-MIGRATION = "0001"
-"""The revision of these tables, kept where Alembic looks for it."""
 
 metadata = MetaData()
 
-migrations = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
+bookkeeping = MetaData()
+"""Alembic's own table, which no migration touches."""
+
+migrations = Table("alembic_version", bookkeeping, Column("version_num", String(32), primary_key=True))
 
 bundles = Table(
     "bundles",
@@ -64,6 +61,8 @@ deployments = Table(
     Column("created", Double, nullable=False),
     Column("updated", Double, nullable=False),
     Column("revision", Integer, nullable=False),
+    Column("environment", String(64), nullable=False, server_default=text("''")),
+    Column("split", JSON(none_as_null=True)),
 )
 
 # one row for each host + base path that is taken: its primary key is what makes a collision impossible
@@ -94,6 +93,10 @@ history = Table(
     Column("what", String(32), nullable=False),
     Column("outcome", String(32), nullable=False),
     Column("detail", Text, nullable=False),
+    Column("who", Text, nullable=False, server_default=text("'tron'")),
+    Column("environment", String(64), nullable=False, server_default=text("''")),
+    Column("props", JSON, nullable=False, server_default=text("'{}'")),
+    Column("settings", JSON, nullable=False, server_default=text("'{}'")),
     Index("history_by_name", "name", "id"),
 )
 
@@ -105,56 +108,70 @@ facts = Table(
     Column("value", JSON, nullable=False),
 )
 
+# what has served under a name, with the properties that the history masks: where `rollback` goes back to
+versions = Table(
+    "versions",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String(100), nullable=False),
+    Column("sha", String(64), nullable=False),
+    Column("host", String(255)),
+    Column("base_path", Text, nullable=False),
+    Column("props", JSON, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("since", Double, nullable=False),
+    Index("versions_by_name", "name", "id"),
+    sqlite_autoincrement=True,
+)
 
-def bundle_row(record: BundleRecord) -> dict[str, Any]:
-    """Return a bundle as a row."""
-    row = {name: getattr(record, name) for name in BundleRecord.__dataclass_fields__}
-    row["operations"] = [dict(operation) for operation in record.operations]
-    return row
+# the one row (id 1) that says who leads
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("holder", Text),
+    Column("url", Text),
+    Column("epoch", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+)
 
+# apart from the deployments, so that they change without a redeploy and while one goes on
+scaling = Table(
+    "scaling",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("min", Integer),
+    Column("max", Integer),
+    Column("target_wait", Double),
+    Column("warm", Integer),
+    Column("idle", Double),
+    Column("revision", Integer, nullable=False),
+)
 
-def bundle_of(row: RowMapping) -> BundleRecord:
-    """Return a row as a bundle."""
-    return BundleRecord(**{**row, "operations": tuple(row["operations"])})
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("name", String(100), nullable=False),
+    Column("sha", String(64), nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("outputs", JSON, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Index("decisions_by_name", "name", "id"),
+    sqlite_autoincrement=True,  # ids grow for ever, also after the newest rows were deleted: readers go on from one
+)
 
-
-def deployment_row(deployment: Deployment) -> dict[str, Any]:
-    """Return a deployment as a row."""
-    return {
-        "name": deployment.name,
-        **deployment.wanted.as_json(),
-        "enabled": deployment.enabled,
-        "serving": deployment.serving.as_json() if deployment.serving else None,
-        "stage": deployment.stage,
-        "stages": [[s.stage, s.at, s.sha, s.detail] for s in deployment.stages],
-        "error": deployment.error,
-        "created": deployment.created,
-        "updated": deployment.updated,
-        "revision": deployment.revision,
-    }
-
-
-def deployment_of(row: RowMapping) -> Deployment:
-    """Return a row as a deployment."""
-    return Deployment(
-        name=row["name"],
-        wanted=Version(row["sha"], row["host"], row["base_path"], row["props"], row["settings"]),
-        enabled=row["enabled"],
-        serving=Version(**row["serving"]) if row["serving"] else None,
-        stage=row["stage"],
-        stages=tuple(Stage(*stage) for stage in row["stages"]),
-        error=row["error"],
-        created=row["created"],
-        updated=row["updated"],
-        revision=row["revision"],
-    )
-
-
-def draining_row(queue: Draining) -> dict[str, Any]:
-    """Return a queue on its way out as a row."""
-    return {"queue": queue.queue, "name": queue.name, "sha": queue.sha, "since": queue.since}
-
-
-def event_row(event: Event) -> dict[str, Any]:
-    """Return an event as a row."""
-    return {name: getattr(event, name) for name in Event.__dataclass_fields__}
+# requests that were made under an idempotency key; without a status while they are worked on
+requests = Table(
+    "requests",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("status", Integer),
+    Column("body", LargeBinary),
+    Column("created", Double, nullable=False, index=True),
+)
