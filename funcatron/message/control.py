@@ -15,8 +15,11 @@ from funcatron.errors import BadMessage
 from funcatron.message.envelope import head
 from funcatron.message.schema import ACTIONS, validate
 
+TAKES = ("stats",)
+"""Actions for a Tron that older ones do not know: they would dead-letter them."""
+
 Json = dict[str, Any]
-Kind = Literal["frontend", "runner"]
+Kind = Literal["frontend", "runner", "tron"]
 
 
 class Message(NamedTuple):
@@ -136,8 +139,21 @@ def all_bundles(sender: str, bundles: Iterable[Mapping[str, Any]], **more: Any) 
 
 
 def tron_info(sender: str, tron_host: tuple[str, int], **more: Any) -> Json:
-    """Where the admin API is."""
-    return head("tron-info", sender) | {"tron-host": _address(tron_host)} | more
+    """Where the admin API is, and what may be sent to a Tron of this release."""
+    return head("tron-info", sender) | {"tron-host": _address(tron_host), "takes": list(TAKES)} | more
+
+
+def allocate(sender: str, funcs: Iterable[Mapping[str, Any]], *, epoch: int, **more: Any) -> Json:
+    """All that one Runner shall run: `queue`, `instances` and, for the Func that it shall wake, `waker` each."""
+    return head("allocate", sender) | {"epoch": epoch, "funcs": [dict(it) for it in funcs]} | more
+
+
+def stats(
+    sender: str, start: str, seq: int, funcs: Iterable[Mapping[str, Any]], *, full: bool, within: float, **more: Any
+) -> Json:
+    """What a Runner did, by Func; counters are totals. The next one comes `within` so many seconds."""
+    figures = {"start": start, "seq": seq, "full": full, "next": within, "funcs": list(funcs)}
+    return head("stats", sender) | {"instance-id": sender} | figures | more
 
 
 def ack(sender: str, ack_id: str, *, ok: bool, stage: str, final: bool, **more: Any) -> Json:

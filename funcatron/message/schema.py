@@ -15,6 +15,7 @@ ACTIONS = frozenset(
     {
         "ack",
         "all-bundles",
+        "allocate",
         "answer",
         "awake",
         "die",
@@ -25,6 +26,7 @@ ACTIONS = frozenset(
         "resend-awake",
         "route",
         "service",
+        "stats",
         "tron-info",
     }
 )

@@ -40,6 +40,11 @@ def runner_queue(instance: str) -> str:
     return f"funcatron.runner.{instance}"
 
 
+def tron_queue(instance: str) -> str:
+    """The queue on which a Tron hears of the leader: as a Frontend, it gets the route table there."""
+    return f"funcatron.tron.{instance}"
+
+
 def firehose_key(host: str, raw_path: str) -> str:
     """The routing key of a message to the firehose: host in lower case without port, then the raw path, cut at 255
     bytes. A key shorter than that is complete."""

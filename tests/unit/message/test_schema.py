@@ -20,6 +20,8 @@ SHA = "ab" * 32
 BUNDLE = {"sha": SHA, "name": "pets", "queue": "func.pets.abababab", "host": None, "path": "/pets", "props": {}}
 ROUTE = {"host": None, "path": "/pets", "queue": "func.pets.abababab", "name": "pets", "sha": SHA}
 
+FEW = {"count": 2, "seconds": 0.5, "keys": [-60], "counts": [2]}
+
 MADE: dict[str, dict[str, Any]] = {
     "service": control.service(
         "f-1",
@@ -42,6 +44,16 @@ MADE: dict[str, dict[str, Any]] = {
     "disable": control.disable("t-1", SHA, "func.pets.abababab"),
     "all-bundles": control.all_bundles("t-1", [BUNDLE]),
     "tron-info": control.tron_info("t-1", ("tron", 3000)),
+    "allocate": control.allocate("t-1", [{"queue": "q", "instances": 0, "waker": True}], epoch=3),
+    "stats": control.stats(
+        "r-1",
+        "a1",
+        0,
+        [{"life": 1, "queue": "q", "sha": SHA, "age": 0.5, "in-flight": 0, "hosts": {}, "wait": FEW}],
+        full=True,
+        within=1.0,
+        machine={"cores": 0.5},
+    ),
     "ack": control.ack("r-1", "m-1", ok=False, stage="failed", final=True, sha=SHA, queue="q", errors=["no"]),
     "resend-awake": control.resend_awake("t-1"),
     "die": control.die("t-1", "f-1"),
@@ -90,6 +102,24 @@ def test_what_is_required_is_required(action: str) -> None:
             broken = {key: value for key, value in MADE[action].items() if key != name}
             with pytest.raises(BadMessage, match=name):
                 parse(encode(broken))
+
+
+@pytest.mark.parametrize("action", ["enable", "disable", "all-bundles", "tron-info", "allocate"])
+def test_the_epoch_of_what_a_tron_says_is_a_whole_number(action: str) -> None:
+    """And may be missing, but where it is all that counts."""
+    parse(encode({**MADE[action], "epoch": 7}))
+    for wrong in (-1, "7", 1.5):
+        with pytest.raises(BadMessage, match="epoch"):
+            parse(encode({**MADE[action], "epoch": wrong}))
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("keys", [1.5]), ("keys", [5000]), ("counts", [-2]), ("counts", {"1": 2})])
+def test_bins_are_keys_that_stand_for_a_duration_and_counts(name: str, wrong: Any) -> None:
+    """Whole numbers all."""
+    (entry,) = MADE["stats"]["funcs"]
+    broken = {**MADE["stats"], "funcs": [{**entry, "wait": {**FEW, name: wrong}}]}
+    with pytest.raises(BadMessage, match=f"wait/{name}"):
+        parse(encode(broken))
 
 
 def test_wrong_types_are_named_with_their_place() -> None:
