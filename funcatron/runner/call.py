@@ -42,6 +42,7 @@ class Call:
         "request_id",
         "seat",
         "settled",
+        "shares",
         "started",
         "suspect",
         "tries",
@@ -68,6 +69,7 @@ class Call:
         self.tries = 0  # at hosts
         self.started = 0.0  # monotonic
         self.settled = False
+        self.shares = False  # who waits reads large bodies in the folder that is shared
         self.suspect = False  # redelivered: it may have been applied before
         self.orphan = False  # the connection that delivered the message is gone
 

@@ -8,6 +8,9 @@ the Funcs do compete for is host processes (memory). The rules, so that none can
    idle, of one of the Func with the most hosts; where each has one, of the host that has served for longest. That
    host finishes its calls first, and its Func queues up again if it still has messages: they take turns.
 3. Starts are a few at a time, in the order they were asked for: a thousand Funcs that wake together don't thrash.
+4. While the machine is short of memory no host is started. Where one is waited for, others make room as above.
+
+Where a Tron says how many hosts each Func gets, it has shared them out: rule 1 then leaves nothing free.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import asyncio
 import os
 from collections import deque
 from typing import Protocol
+
+from funcatron.runner.machine import total_memory
 
 HOST_BYTES = 64 * 1024 * 1024  # what a host is expected to need at least
 STARTS_AT_ONCE = max(2, (os.cpu_count() or 2))
@@ -34,10 +39,11 @@ class Holder(Protocol):
         """Let that seat finish and stop."""
 
 
-def default_limit() -> int:
-    """Return how many hosts fit into half of this machine's memory: 8 to 512."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(max(8, min(512, memory // 2 // HOST_BYTES)))
+def default_limit(runners: int = 1) -> int:
+    """Return how many hosts fit into half of the memory that this machine, or control group, has, if so many
+    Runners share that: 8 to 512."""
+    memory = total_memory() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(max(8, min(512, memory // 2 // HOST_BYTES // runners)))
 
 
 class Capacity:
@@ -46,6 +52,7 @@ class Capacity:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.short = False  # of memory
         self.holders: set[Holder] = set()
         self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -56,16 +63,16 @@ class Capacity:
         """Whether somebody waits for a place."""
         return bool(self._queue)
 
-    def take_extra(self) -> bool:
-        """Take a place for a Func that has a host already, if there is one."""
-        if self.used >= self.limit * 3 // 4 or self._queue:
+    def take_extra(self, *, allotted: bool = False) -> bool:
+        """Take a place that no call waits for, if there is one. `allotted`: the Tron that leads wants that host."""
+        if self.used >= (self.limit if allotted else self.limit * 3 // 4) or self._queue or self.short:
             return False
         self.used += 1
         return True
 
     async def take(self) -> None:
         """Take a place for a Func's first host; waits for one. Cancellable."""
-        if self.used < self.limit and not self._queue:
+        if self.used < self.limit and not self._queue and not self.short:
             self.used += 1
             return
         place = asyncio.get_running_loop().create_future()
@@ -83,12 +90,21 @@ class Capacity:
     def give(self) -> None:
         """Give a place back: the first in the queue gets it."""
         self._leaving = max(0, self._leaving - 1)
-        while self._queue:
+        self.used -= 1
+        self._hand_out()
+
+    def note_memory(self, *, short: bool) -> None:
+        """Note whether the machine is short of memory."""
+        self.short = short
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give the places that are free to those that wait."""
+        while self._queue and self.used < self.limit and not self.short:
             place = self._queue.popleft()
             if not place.done():
+                self.used += 1
                 place.set_result(None)
-                return
-        self.used -= 1
 
     def make_room(self) -> None:
         """Ask as many hosts to leave as are waited for."""

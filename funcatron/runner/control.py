@@ -15,18 +15,23 @@ from funcatron.brokers.base import Broker, Consumer, Delivery, Exchange, Outgoin
 from funcatron.errors import BadMessage, BrokerError, Faults, FuncatronError
 from funcatron.message import control, encode, parse
 from funcatron.message.topology import DEAD_LETTER, RUNNERS, runner_queue
+from funcatron.runner import allotment
+from funcatron.runner.allotment import Allotment
 from funcatron.runner.deployment import Deployment
 from funcatron.runner.outbox import Outbox
+from funcatron.runner.teller import TELL, Teller
+from funcatron.runner.teller import Fleet as Told
 
 log = logging.getLogger("funcatron.runner.control")
 
 BEAT = 10.0  # between two heartbeats, s
 PREFETCH = 64
+HASTE = 0.25  # between two `stats` messages at least, s
 
 Message = Mapping[str, Any]
 
 
-class Fleet(Protocol):
+class Fleet(Told, Protocol):
     """The Funcs, as control sees them."""
 
     def report(self) -> list[dict[str, Any]]:
@@ -41,9 +46,12 @@ class Fleet(Protocol):
     async def reconcile(self, wanted: list[Deployment]) -> None:
         """Serve what is wanted and nothing else."""
 
+    def allocate(self, wanted: dict[str, Allotment]) -> None:
+        """Have so many hosts of each Func, and none of what is not named."""
+
 
 class Control:
-    """Consumes the control queue, and sends `awake`, `heartbeat`, `ack` and `died`."""
+    """Consumes the control queue, and sends `awake`, `heartbeat`, `stats`, `ack` and `died`."""
 
     def __init__(
         self,
@@ -56,21 +64,28 @@ class Control:
         capacity: Mapping[str, Any],
         on_tron: Callable[[str, int], None],
         on_die: Callable[[], None],
+        short: Callable[[], bool] = lambda: False,
     ) -> None:
         self.runner, self.queue = runner, runner_queue(runner)
         self._broker, self._outbox, self._fleet = broker, outbox, fleet
         self._control_queue, self._capacity = control_queue, capacity
         self._on_tron, self._on_die = on_tron, on_die
         self._consumer: Consumer | None = None
+        self._teller = Teller(runner, fleet, beat=BEAT, hosts_limit=capacity.get("hosts"), short=short)
+        self._news = asyncio.Event()
+        self._figures_wanted = False  # until a Tron has said that it takes them
         self._beat: asyncio.Task[None] | None = None
+        self._tell: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: dict[str, asyncio.Lock] = {}  # changes of one queue come in the order of their messages
+        self._epochs: dict[str, int] = {}  # the highest that was seen, by the Registry that counts them
         self._actions: dict[str, Callable[[Message], None]] = {
-            "tron-info": self._tron_info,
+            "tron-info": self._introduced,
             "resend-awake": lambda _: self.awake(),
             "all-bundles": lambda message: self._spawn(self._all_bundles(message)),
             "enable": lambda message: self._spawn(self._in_turn(message, self._enable)),
             "disable": lambda message: self._spawn(self._in_turn(message, self._disable)),
+            "allocate": lambda message: self._fleet.allocate(allotment.read(message)),
             "die": self._die,
         }
 
@@ -85,11 +100,14 @@ class Control:
         self._broker.on_change(self._changed)
         self.awake()
         self._beat = asyncio.get_running_loop().create_task(self._beats())
+        self._tell = asyncio.get_running_loop().create_task(self._tells())
 
     async def stop(self) -> None:
         """Listen no more; changes that are under way are given up."""
-        if self._beat is not None:
-            self._beat.cancel()
+        self._teller.meet()
+        for regular in (self._beat, self._tell):
+            if regular is not None:
+                regular.cancel()
         if self._consumer is not None:
             await self._consumer.cancel()
         for task in list(self._tasks):
@@ -111,14 +129,22 @@ class Control:
         }
         facts = {"capacity": dict(self._capacity), "bundles": [func["sha"] for func in self._fleet.report()]}
         self._say(control.awake(self.runner, "runner", host_info=info, reply_to=self.queue, **facts))
+        self._teller.start_over()
 
     def heartbeat(self) -> None:
         """Say how the Funcs fare."""
         self._say(control.heartbeat(self.runner, "runner", funcs=self._fleet.report()))
 
     def died(self) -> None:
-        """Say that this Runner ends."""
+        """Say that this Runner ends, after its last figures."""
+        figures = self._teller.last()
+        if figures is not None and self._figures_wanted:
+            self._say(figures)
         self._say(control.died(self.runner, "runner"))
+
+    def hasten(self) -> None:
+        """Something has changed that whoever leads should know sooner than in a second."""
+        self._news.set()
 
     def _ack(self, message: Message, stage: str, *, ok: bool, final: bool, **extra: Any) -> None:
         facts = {"sha": message.get("sha"), "queue": message.get("queue"), **extra}
@@ -137,6 +163,27 @@ class Control:
             await asyncio.sleep(BEAT)
             self.heartbeat()
 
+    async def _tells(self) -> None:
+        while True:
+            await self._until_told()
+            try:
+                figures = await self._teller.message()
+            except Exception:  # a Runner without figures is better than none
+                log.exception("the figures of the last second cannot be told")
+                self._teller.start_over()
+                continue
+            if figures is not None and self._figures_wanted:
+                self._say(figures)
+
+    async def _until_told(self) -> None:
+        """Wait until it is time for the next figures."""
+        await asyncio.sleep(min(HASTE, TELL))
+        try:
+            await asyncio.wait_for(self._news.wait(), max(0.0, TELL - HASTE))
+        except TimeoutError:
+            return
+        self._news.clear()
+
     def _changed(self, connected: bool) -> None:
         if connected:
             self.awake()
@@ -149,12 +196,27 @@ class Control:
             action = self._actions.get(message.action)
             if action is None:
                 raise BadMessage(f"The action {message.action} is not for a Runner.")
-            action(message.fields)
+            if self._of_a_leader(message.fields):
+                action(message.fields)
         except BadMessage as err:
             log.warning("a control message is refused: %s", err)
             self._outbox.dead_letter(delivery, f"control message: {err}")
             return
         delivery.ack()
+
+    def _of_a_leader(self, message: Message) -> bool:
+        """Tell whether a message is from the Tron that leads, as far as is known: one that was paused, or cut off, may
+        not know yet that another leads. Messages without an epoch change nothing here, or are an older Tron's."""
+        epoch, registry = message.get("epoch"), message.get("registry", "")
+        if epoch is None:
+            return True
+        highest = self._epochs.get(registry, 0)
+        if epoch < highest:
+            text = "%s from %s is passed over: its epoch %d is over, %d is the present one"
+            log.warning(text, message["action"], message["from"], epoch, highest)
+            return False
+        self._epochs[registry] = epoch
+        return True
 
     async def _in_turn(self, message: Message, change: Callable[[Message], Coroutine[Any, Any, None]]) -> None:
         key = str(message.get("queue") or message.get("sha"))
@@ -173,6 +235,13 @@ class Control:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a control message could not be followed", exc_info=task.exception())
+
+    def _introduced(self, message: Message) -> None:
+        self._tron_info(message)
+        wanted = "stats" in message.get("takes", ())
+        if wanted and not self._figures_wanted:
+            self._teller.start_over()
+        self._figures_wanted = wanted
 
     def _tron_info(self, message: Message) -> None:
         tron = message.get("tron-host")

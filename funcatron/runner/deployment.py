@@ -55,6 +55,7 @@ class Wishes:
     files: int | None = None
     cpu: int | None = None
     log_level: str | None = None
+    queue_limit: int | None = None  # for Trons
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Wishes:
@@ -116,6 +117,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "concurrency": _whole(1),
     "instances": _instances,
+    "queue-limit": _whole(1),
     "validate-responses": _validation,
     "memory": _whole(0),
     "files": _whole(16),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from funcatron.errors import BrokerError
+from funcatron.runner.allotment import Allocation, Allotment
 from funcatron.runner.deployment import Deployment
-from funcatron.runner.func import Func, Tools
+from funcatron.runner.func import Func
+from funcatron.runner.machine import short_of_memory, total_memory
+from funcatron.runner.tools import Tools
 
 log = logging.getLogger("funcatron.runner.fleet")
 
@@ -24,6 +28,9 @@ class Funcs:
         self.tools = tools
         self.serving: dict[str, Func] = {}
         self.leaving: set[Func] = set()
+        self.news: Callable[[], None] = lambda: None  # called when some Func has more or fewer hosts
+        self._allocation = Allocation()
+        self._reserve = tools.settings.reserve(total_memory())
         self._tasks: set[asyncio.Task[None]] = set()
 
     def report(self) -> list[dict[str, Any]]:
@@ -41,9 +48,10 @@ class Funcs:
         before = self.serving.get(deployment.queue)
         if before is not None and before.deployment == deployment and before.loaded is not None:
             return [operation.id for operation in before.loaded.api.operations]
-        func = Func(deployment, self.tools)
+        func = self._made(deployment)
         try:
             operations = await func.check()
+            func.allot(self._allocation.of_new(deployment.queue))
             await func.serve()
         except BaseException:
             await func.close(grace=0.0)
@@ -74,16 +82,31 @@ class Funcs:
             before = self.serving.get(queue)
             if before is not None and before.deployment == deployment:
                 continue
-            func = Func(deployment, self.tools)
+            func = self._made(deployment)
+            func.allot(self._allocation.of(queue))
             self.serving[queue] = func
             if before is not None:
                 self._spawn(self._end(before))
             self._spawn(self._serve(func))
         await self.tools.cache.evict({deployment.sha for deployment in wanted})
 
+    def allocate(self, wanted: dict[str, Allotment]) -> None:
+        """Have so many hosts of each Func from now on, and none of what is not named; say so again now and then."""
+        self._allocation.take(wanted, time.monotonic())
+        for queue, func in self.serving.items():
+            func.allot(self._allocation.of(queue))
+
     def tick(self) -> None:
-        """Once a second: let each Func look after its hosts."""
+        """Once a second: look at the memory, and let each Func look after its hosts."""
         now = time.monotonic()
+        short = short_of_memory(self._reserve)
+        if short != self.tools.capacity.short:
+            log.log(logging.WARNING if short else logging.INFO, "memory is short" if short else "memory is there again")
+        self.tools.capacity.note_memory(short=short)
+        if self._allocation.expire(now):
+            log.warning("no Tron leads any more: hosts are started and stopped by what is called here")
+            for func in self.serving.values():
+                func.allot(None)
         for func in (*self.serving.values(), *self.leaving):
             func.tick(now)
 
@@ -102,6 +125,14 @@ class Funcs:
         await asyncio.gather(*(func.close(grace) for func in funcs))
         self.serving.clear()
         self.leaving.clear()
+
+    def _made(self, deployment: Deployment) -> Func:
+        func = Func(deployment, self.tools)
+        func.news = self._news
+        return func
+
+    def _news(self) -> None:
+        self.news()
 
     async def _serve(self, func: Func) -> None:
         """Consume; a queue that is not there yet, or no broker, is waited for."""

@@ -16,7 +16,7 @@ from funcatron.spec import Api
 
 if TYPE_CHECKING:
     from funcatron.runner.deployment import Deployment
-    from funcatron.runner.func import Tools
+    from funcatron.runner.tools import Tools
 
 USERS = 100_000_000  # user ids for hosts, from settings.host_uid on: one a bundle; so many that none is shared
 

@@ -49,6 +49,11 @@ class Orphans:
         if call.delivery.body in self._calls:
             self._endings[call.delivery.body] = ending
 
+    def release(self, call: Call) -> None:
+        """An orphan is given up before it was applied: if its message comes back, it runs as if for the first time."""
+        if self._calls.pop(call.delivery.body, None) is not None:
+            self._unapplied.add(call.delivery.body)
+
     def adopt(self, delivery: Delivery) -> bool:
         """Say whether a redelivered message belongs to a call of this Runner; then it is dealt with."""
         call = self._calls.pop(delivery.body, None)

@@ -1,50 +1,35 @@
-"""The hosts of one Func in this Runner: started when there is call, replaced when they die, stopped when idle."""
+"""The hosts of one Func in this Runner: started, replaced when they die, stopped.
+
+How many there are is what the Tron that leads wants (`want`). While nobody says so, it is as many as calls need: the
+first when there is a call, more where calls fill all slots for long, none after a long idle time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from funcatron.errors import FuncatronError
 from funcatron.hosts import Host
-from funcatron.hosts.process import describe_exit
 from funcatron.runner.capacity import Capacity
 from funcatron.runner.crashes import WINDOW, Crashes
+from funcatron.runner.growth import Growth
+from funcatron.runner.launching import Launch, Launching, OnExit
+from funcatron.runner.seat import Seat
 
 if TYPE_CHECKING:
     from funcatron.runner.call import Call
+
+__all__ = ["Launch", "OnExit", "Pool", "Seat"]
 
 log = logging.getLogger("funcatron.runner.pool")
 
 STOP_GRACE = 5.0  # a host that was told to stop is killed after that, s
 PONG = 1.0  # a host answers a ping in that time, s
-SATURATED = 3.0  # full for so long: one host more, s
-BUSY = 0.7  # share of a core from which a host counts as busy
-SLOW = 0.1  # calls that take longer than that wait for something; more of them can wait at once, s
-
-OnExit = Callable[[Host, int | None], None]
-Launch = Callable[[OnExit], Awaitable[Host]]
-
-
-class Seat:
-    """One host and what runs in it."""
-
-    __slots__ = ("calls", "cpu", "gone", "host", "idle_since", "lanes", "leaving", "served", "since", "stopping")
-
-    def __init__(self, now: float) -> None:
-        self.host: Host | None = None
-        self.calls: set[Call] = set()
-        self.lanes: Counter[str] = Counter()  # calls of Operations that have a limit of their own
-        self.since = self.idle_since = now
-        self.served = False  # has answered
-        self.leaving = False  # takes no new calls
-        self.stopping = False  # was told to end: its exit is no crash
-        self.gone = False
-        self.cpu = 0.0
+FRESH = 3.0  # who wants no host may not know yet of one that a call has started, s
 
 
 class Pool:
@@ -64,16 +49,26 @@ class Pool:
     ) -> None:
         self.slots = slots  # calls at once in one host
         self.smallest, self.largest, self.idle = smallest, max(1, largest, smallest), idle
+        self.target: int | None = None  # hosts that are wanted; None: as many as calls need
         self.seats: list[Seat] = []
         self.waiting: deque[Call] = deque()
         self.crashes = Crashes()
-        self._launch, self._capacity = launch, capacity
+        self._capacity = capacity
+        self._launching = Launching(
+            launch,
+            capacity,
+            self.crashes,
+            on_seat=self._seat_of,
+            on_failed=self._crashed,
+            on_lost=self.lost,
+            on_end=self._launched,
+        )
         self._label = label or {}
         self._on_slots = on_slots
         self._alive: set[Seat] = set()  # those that left the rotation as well
-        self._start: asyncio.Task[None] | None = None
         self._stops: set[asyncio.Task[None]] = set()
-        self._full_since: float | None = None
+        self._growth = Growth()
+        self._raised = float("-inf")  # when a call has started a host that nobody had wanted
         self.closed = False
 
     # ------------------------------------------------------------------ the hot path
@@ -137,8 +132,7 @@ class Pool:
         if not seat.stopping:
             self._crashed(why, fruitful=seat.served)
         self._on_slots()
-        if self.waiting or len(self.seats) < self.smallest:
-            self.ensure()
+        self._refill(replace=True)
 
     def stuck(self, call: Call) -> None:
         """The call was cancelled and its host did not yield: no new calls go there, and it ends with the last live one.
@@ -150,55 +144,63 @@ class Pool:
         if seat is None or seat.gone:
             return
         if not seat.leaving:
-            log.warning("replacing a host that does not yield", extra={**self._label, "pid": _pid(seat)})
+            log.warning("replacing a host that does not yield", extra={**self._label, "pid": seat.pid})
             self._retire(seat)
             self._probe(seat)
         self._end_if_done(seat)
 
     # ------------------------------------------------------------------ hosts
 
+    def want(self, count: int | None, *, waker: bool = False) -> None:
+        """Keep `count` hosts from now on, no fewer and no more; None: as many as calls need.
+
+        Those that are too many finish their calls first. With 0, the first host is started by a call that waits, and
+        kept. `waker`: whoever wants 0 may not have heard yet of such a host, or of calls that wait: then it stays.
+        """
+        if count == 0 and waker and (self.waiting or time.monotonic() - self._raised < FRESH):
+            count = 1
+        self.target = count
+        self._growth.restart()
+        self._trim()
+        self._refill()
+
     def ensure(self) -> None:
         """See to it that a host is being started."""
-        if not self.closed and self._start is None:
+        if not self.closed and not len(self._launching):
             # one at a time: whoever still waits when it is there has another started, if that pays (see `tick`)
-            self._start = asyncio.get_running_loop().create_task(self._start_one(extra=False))
-            self._start.add_done_callback(self._started)
+            self._launching.begin(placed=False)
 
     async def check(self) -> None:
         """Start one host and keep it. Raises what the start raises (LoadError, HostError …)."""
         await self._capacity.take()
-        self._seat_of(await self._launched())
+        self._seat_of(await self._launching.seat())
 
     def tick(self, now: float, seconds_per_call: float) -> None:
-        """Once a second or so: stop idle hosts, forgive old deaths, grow where calls have filled all slots for long.
+        """Once a second or so: forgive old deaths, start what is missing. While nobody says how many are wanted: stop
+        idle hosts, grow where calls fill all slots for long.
 
         `now` is of the monotonic clock; `seconds_per_call` is what calls take on average lately.
         """
-        for seat in list(self.seats):
-            if len(self.seats) > self.smallest and not seat.calls and now - seat.idle_since > self.idle:
-                log.info("stopping an idle host", extra={**self._label, "pid": _pid(seat)})
-                self._retire(seat)
-                self._end_if_done(seat)
-        if len(self.seats) < self.smallest:
-            self.ensure()
         if self.crashes.total and self.seats and all(now - seat.since > WINDOW for seat in self.seats):
             self.crashes.recovered()
-        full = bool(self.seats) and all(len(seat.calls) >= self.slots for seat in self.seats)
-        shares = [self._cpu_share(seat, now) for seat in self.seats]
-        if not full:
-            self._full_since = None
-        elif self._full_since is None:
-            self._full_since = now
-        elif now - self._full_since >= SATURATED and self._start is None and len(self.seats) < self.largest:
-            pays = seconds_per_call > SLOW or min(shares, default=0.0) > BUSY
-            if pays and self._capacity.take_extra():
-                self._full_since = None
-                self._start = asyncio.get_running_loop().create_task(self._start_one(extra=True))
-                self._start.add_done_callback(self._started)
+        if self.target is None:
+            self._stop_idle(now)
+            self._grow(now, seconds_per_call)
+        else:
+            self._trim()
+        self._refill()
 
     def total_slots(self) -> int:
         """Return how many calls may be in flight: what the Func should take from its queue."""
         return self.slots * max(1, self.size())
+
+    def parked(self) -> bool:
+        """Whether hosts died so often without an answer that calls do not wait for the next one."""
+        return not self.seats and self.crashes.hopeless(time.monotonic())
+
+    def leaving(self) -> list[Host]:
+        """Return the hosts that finish what they have begun, and then end."""
+        return [seat.host for seat in self._alive if seat.leaving and seat.host is not None]
 
     def state(self) -> str:
         """Return `idle`, `starting`, `serving` or `crashing`."""
@@ -206,15 +208,13 @@ class Pool:
             return "crashing"
         if self.seats:
             return "serving"
-        return "starting" if self._start is not None else "idle"
+        return "starting" if len(self._launching) else "idle"
 
     async def close(self, grace: float = STOP_GRACE) -> None:
         """Stop all hosts, and whatever is being started."""
         self.closed = True
-        if self._start is not None:
-            self._start.cancel()
-            await asyncio.gather(self._start, return_exceptions=True)
-        for seat in list(self.seats):
+        await self._launching.close()
+        for seat in [seat for seat in self._alive if seat.calls or not seat.leaving]:
             self._retire(seat)
             self._stop(seat, grace)
         if self._stops:
@@ -226,6 +226,10 @@ class Pool:
     def size(self) -> int:
         """Return how many hosts take calls."""
         return sum(not seat.leaving for seat in self.seats)
+
+    def starting(self) -> int:
+        """Return how many hosts are on their way, those included that wait for a place or for the end of a pause."""
+        return len(self._launching)
 
     def oldest(self, *, idle: bool) -> float | None:
         """Return since when the seat to give up first is idle (or serves)."""
@@ -268,57 +272,74 @@ class Pool:
                 self._give(seat, call)
         self.waiting.extendleft(reversed(passed))
 
-    async def _start_one(self, *, extra: bool) -> None:
-        pause = self.crashes.retry_at - time.monotonic()
-        try:
-            if pause > 0:
-                await asyncio.sleep(pause)
-        except asyncio.CancelledError:
-            if extra:
-                self._capacity.give()
-            raise
-        if not extra:
-            await self._capacity.take()
-        try:
-            self._seat_of(await self._launched())
-        except FuncatronError as err:
-            self._crashed(f"it does not start: {err}")
+    def _refill(self, *, replace: bool = False) -> None:
+        """Start what is missing: all that is wanted at once, but one after another while they die without an answer.
 
-    async def _launched(self) -> Seat:
-        """Start a host in a place that was taken; the place is given back if that fails."""
-        seat = Seat(time.monotonic())
+        replace: a host has gone, and who waits for it should not wait for the others.
+        """
+        if self.closed:
+            return
+        waits = bool(self.waiting) and (replace or not self.seats)
+        if self.target is None:
+            if waits or len(self.seats) < self.smallest:
+                self.ensure()
+            return
+        if self.target == 0 and waits:
+            self.ensure()
+        there = len(self.seats) + len(self._launching)
+        at_once = self.target if self.crashes.fruitless < 2 else len(self.seats) + 1
+        for number in range(there, min(self.target, at_once)):
+            extra = number > 0 or not self.waiting  # no call waits for it: it takes no other Func's place
+            if extra and not self._capacity.take_extra(allotted=True):
+                return
+            self._launching.begin(placed=extra)
 
-        def on_exit(host: Host, code: int | None) -> None:
-            self.lost(seat, "it died" if code is None else f"it {describe_exit(code)}")
+    def _trim(self) -> None:
+        """Let go of what is more than wanted: first what is only being started, then who has the fewest calls."""
+        if self.target is None or (self.waiting and self.target == 0):
+            return
+        surplus = max(0, len(self.seats) + len(self._launching) - self.target)
+        surplus -= self._launching.cancel(surplus)
+        for seat in sorted(self.seats, key=lambda s: (len(s.calls), -s.since))[:surplus]:
+            self._retire(seat)
+            self._end_if_done(seat)
 
-        try:
-            async with self._capacity.starts:
-                seat.host = await self._launch(on_exit)
-        except BaseException:
-            if not seat.gone:
-                seat.gone = True
-                self._left()
-            raise
-        return seat
+    def _stop_idle(self, now: float) -> None:
+        for seat in list(self.seats):
+            if len(self.seats) > self.smallest and not seat.calls and now - seat.idle_since > self.idle:
+                log.info("stopping an idle host", extra={**self._label, "pid": seat.pid})
+                self._retire(seat)
+                self._end_if_done(seat)
+
+    def _grow(self, now: float, seconds_per_call: float) -> None:
+        """Start one more where calls have filled all slots for long, if that pays."""
+        full = bool(self.seats) and all(len(seat.calls) >= self.slots for seat in self.seats)
+        shares = [seat.cpu_share() for seat in self.seats]
+        due = self._growth.due(now, full=full, shares=shares, seconds_per_call=seconds_per_call)
+        if due and not len(self._launching) and len(self.seats) < self.largest and self._capacity.take_extra():
+            self._growth.restart()
+            self._launching.begin(placed=True)
 
     def _seat_of(self, seat: Seat) -> None:
         """Let a started host take calls."""
         if seat.gone:
             return
-        seat.since = seat.idle_since = time.monotonic()
+        seat.begin()
         self._capacity.holders.add(self)
         self.seats.append(seat)
         self._alive.add(seat)
+        if self.target == 0:  # a call has started it, and it is kept until somebody says that none is wanted
+            self.target, self._raised = 1, seat.since
         self._on_slots()
         self._next(seat)
 
-    def _started(self, task: asyncio.Task[None]) -> None:
-        self._start = None
-        if not task.cancelled() and task.exception() is not None:
-            log.error("starting a host failed", exc_info=task.exception(), extra=self._label)
+    def _launched(self, err: BaseException | None) -> None:
+        """A start is over; what was to be expected is told already."""
+        if err is not None:
+            log.error("starting a host failed", exc_info=err, extra=self._label)
             self._refuse_waiting("it does not start")
-        elif not self.closed and (len(self.seats) < self.smallest or (self.waiting and not self.seats)):
-            self.ensure()
+        else:
+            self._refill()
 
     def _crashed(self, why: str, *, fruitful: bool = False) -> None:
         now = time.monotonic()
@@ -343,8 +364,7 @@ class Pool:
         if seat in self.seats:
             self.seats.remove(seat)
         self._on_slots()
-        if not self.closed and (self.waiting or len(self.seats) < self.smallest):
-            self.ensure()
+        self._refill(replace=True)
 
     def _end_if_done(self, seat: Seat) -> None:
         if seat.gone:
@@ -378,13 +398,3 @@ class Pool:
 
     def _left(self) -> None:
         self._capacity.give()
-
-    def _cpu_share(self, seat: Seat, now: float) -> float:
-        """Return the share of a core that the seat's host used since the last tick (of about a second)."""
-        used = seat.host.cpu() if seat.host is not None else 0.0
-        share, seat.cpu = used - seat.cpu, used
-        return share
-
-
-def _pid(seat: Seat) -> int | None:
-    return seat.host.pid if seat.host is not None else None

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,10 @@ from pathlib import Path
 import setproctitle
 import uvloop
 
-from funcatron import logs
+from funcatron import logs, scheduling
 from funcatron.brokers import open_broker
 from funcatron.brokers.base import Broker
+from funcatron.runner.bodies import Bodies
 from funcatron.runner.cache import Cache, passable, place
 from funcatron.runner.capacity import Capacity, default_limit
 from funcatron.runner.control import Control
@@ -37,6 +39,7 @@ log = logging.getLogger("funcatron.runner")
 
 GRACE = 20.0  # calls in flight may take so long when the Runner is told to stop, s
 RUN = (tempfile.gettempdir(), "/tmp", "/run", "/var/tmp")  # short paths, that hosts' users can pass through
+SWEEP = 600.0  # between two looks for bodies that nobody came for, s
 FLUSH = 5.0  # then what was said may take so long to reach the broker, s
 
 
@@ -47,10 +50,12 @@ class Runner:
         loop = asyncio.get_running_loop()
         token = settings.admin_token.get_secret_value() if settings.admin_token is not None else None
         self.settings, self.runner_id, self.broker = settings, runner_id, broker
-        self.capacity = Capacity(default_limit())
+        self.capacity = Capacity(settings.runner_hosts or default_limit(settings.most_runners))
         self.deadlines = Deadlines(loop)
         self.orphans = Orphans(loop)
         self.outbox = Outbox(broker, runner_id)
+        self.bodies = Bodies(settings.bodies, settings.inline_body)
+        self._swept = time.monotonic()
         self.cache = Cache(place(settings), settings.tron, token)
         self.funcs = Funcs(
             Tools(
@@ -64,6 +69,7 @@ class Runner:
                 orphans=self.orphans,
                 pump=pump,
                 run=run,
+                bodies=self.bodies,
             )
         )
         self.control = Control(
@@ -75,7 +81,9 @@ class Runner:
             capacity={"hosts": self.capacity.limit},
             on_tron=self._tron_moved,
             on_die=self.stop,
+            short=lambda: self.capacity.short,
         )
+        self.funcs.news = self.control.hasten
         self._stop = asyncio.Event()
         self._closing = False
 
@@ -129,6 +137,9 @@ class Runner:
     def _tick(self) -> None:
         try:
             self.funcs.tick()
+            if time.monotonic() - self._swept > SWEEP:
+                self._swept = time.monotonic()
+                self.bodies.sweep(time.time())
         except Exception:  # looking after hosts must not end those that serve
             log.exception("looking after the hosts failed")
 
@@ -195,6 +206,7 @@ def run(settings: Settings, runner_id: str | None = None) -> int:
     name = runner_id or uuid.uuid4().hex[:12]
     setproctitle.setproctitle(f"funcatron runner {name}")
     logs.setup("runner", settings.log_level)
+    scheduling.in_batches()
     pump = LogPump("runner", sys.stderr)
     logging.getLogger().handlers[:] = [pump]
     pump.start()

@@ -80,14 +80,12 @@ class Service:
             if deadline is not None and deadline <= now:
                 self._discard(delivery)
                 return
-            if delivery.may_have(ATTEMPT) or delivery.may_have(NOT_BEFORE):  # for few is worth decoding the headers
-                headers = delivery.properties.headers
-                if (early := (_seconds(headers.get(NOT_BEFORE)) or now) - now) > MARGIN:
-                    self._hold(delivery, early)
-                    return
-                call.attempt = retry.attempt_of(headers)
+            if delivery.may_have(ATTEMPT) and self._early(call, delivery, now):  # few: not worth decoding the headers
+                return
         except BadMessage as err:
             self.settler.undecodable(delivery, err)
+            return
+        if message.bodies is not None and not self._share(call, message):
             return
         if delivery.redelivered:
             if self.orphans.adopt(delivery):
@@ -97,6 +95,37 @@ class Service:
             self._apply(call, message, now, deadline)
         except Exception:  # noqa: BLE001 logged there; whatever it is, the caller must get an answer
             self._blunder(call)
+
+    def _early(self, call: Call, delivery: Delivery, now: float) -> bool:
+        """Take the headers of a message that was tried before; True: it is held until its time has come."""
+        headers = delivery.properties.headers
+        call.attempt = retry.attempt_of(headers)
+        early = (_seconds(headers.get(NOT_BEFORE)) or now) - now
+        if early <= MARGIN:
+            return False
+        self._hold(delivery, early)
+        return True
+
+    def _share(self, call: Call, message: ServiceMessage) -> bool:
+        """Note whether who waits shares a folder with this Runner, and read a body that lies there; False: it cannot
+        be had, and the message is settled."""
+        call.shares = message.bodies == self.settler.bodies.id
+        file = message.body_file
+        if file is None:
+            return True
+        try:
+            message.body = self.settler.bodies.read(file, message.bodies)
+        except FileNotFoundError:  # the Frontend removes it with the request
+            self._discard(call.delivery)
+            return False
+        except BadMessage as err:
+            self.settler.reply(call, failure(502, call.request_id, str(err)))
+            return False
+        except OSError as err:
+            log.error("a request's body cannot be read: %s", err, extra=self.settler.about(call))
+            self.settler.reply(call, failure(502, call.request_id, "The request's body cannot be read."))
+            return False
+        return True
 
     def _late(self, delivery: Delivery, now: float) -> bool:
         """Drop a message whose header says already that nobody waits for it, before its large body is decoded."""
@@ -125,6 +154,7 @@ class Service:
         if self._prepare(call, message, operation, match.path_params):
             self.deadlines.add(call)
             self.pool.submit(call)
+            self.stats.handed(call, now, message.raw.get("at"))
 
     def _match(self, call: Call, message: ServiceMessage) -> Match | None:
         """Find the Operation; None: there is none, and the caller knows."""
@@ -186,7 +216,9 @@ class Service:
         step = retry.on_redelivery(attempt=call.attempt, may_repeat=call.may_repeat, waited_for=waited_for)
         if step is Step.AGAIN:
             self.settler.again(call)
-        elif waited_for:
+            return True
+        self.stats.errors["runner-died"] += 1
+        if waited_for:
             detail = "A Runner ended while it served this request; whether the Func was applied is not known."
             self.settler.reply(call, failure(502, call.request_id, detail))
         else:
@@ -196,6 +228,7 @@ class Service:
     def _discard(self, delivery: Delivery) -> None:
         """Nobody waits for it any more."""
         self.stats.discarded += 1
+        self.stats.errors["expired"] += 1
         delivery.ack()
 
     # ------------------------------------------------------------------ an answer comes
@@ -204,7 +237,7 @@ class Service:
         """The host has answered."""
         self.deadlines.discard(call)
         self.stats.calls += 1
-        self.stats.seconds += time.monotonic() - call.started
+        self.stats.services.append(time.monotonic() - call.started)
         try:
             self._judge(call, answer)
         except Exception:  # noqa: BLE001 as above
@@ -251,6 +284,7 @@ class Service:
     def died(self, call: Call) -> None:
         """The call's host died, and the call does not run again."""
         self.deadlines.discard(call)
+        self.stats.services.append(time.monotonic() - call.started)
         end = ", twice." if call.tries > 1 else "; whether the Func was applied is not known."
         detail = "The Func's host ended while it served this request" + end
         self.settler.fail(call, failure(502, call.request_id, detail), "host-died")
@@ -270,6 +304,8 @@ class Service:
     def timed_out(self, call: Call) -> None:
         """The call's deadline has passed."""
         self.stats.timed_out += 1
+        if call.seat is not None:
+            self.stats.services.append(time.monotonic() - call.started)
         operation = call.operation
         limit = call.limit
         if not limit and operation is not None:

@@ -12,6 +12,7 @@ from funcatron.brokers.base import Broker, Delivery, Outgoing
 from funcatron.errors import BadMessage, BrokerAway, BrokerError
 from funcatron.message import answer_bytes
 from funcatron.runner import outcome, retry
+from funcatron.runner.bodies import Bodies
 from funcatron.runner.call import Call
 from funcatron.runner.orphans import Orphans
 from funcatron.runner.outbox import Outbox
@@ -20,7 +21,7 @@ from funcatron.runner.stats import Stats
 
 log = logging.getLogger("funcatron.runner.settle")
 
-ANSWER_HEADERS = {"action": "answer"}
+NO_HEADERS: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class Identity:
 class Settler:
     """Ends the messages of one Func. `reply` is on the hot path."""
 
-    def __init__(self, identity: Identity, broker: Broker, outbox: Outbox, orphans: Orphans, stats: Stats) -> None:
+    def __init__(
+        self, identity: Identity, broker: Broker, outbox: Outbox, orphans: Orphans, stats: Stats, bodies: Bodies
+    ) -> None:
+        self.bodies = bodies
         self.identity, self.outbox, self.orphans, self.stats = identity, outbox, orphans, stats
         self._publish = broker.publish
 
@@ -54,11 +58,12 @@ class Settler:
             operation = call.operation
             name = None if operation is None else operation.id
             try:
-                self.send(call.reply_to, call.correlation_id, call.request_id, name, result)
+                self.send(call.reply_to, call.correlation_id, call.request_id, name, result, call.shares)
             except BrokerAway as err:
                 self._later(call, result, err)
                 return
             except BrokerError as err:  # it never can go out: to a queue that has no possible name, say
+                self.stats.errors["unanswerable"] += 1
                 self.bury(call, f"cannot be answered: {err}")
                 return
         call.settled = True
@@ -67,6 +72,7 @@ class Settler:
     def _later(self, call: Call, result: Outcome, err: BrokerAway) -> None:
         """The answer cannot go out now. The message comes again, once the broker is back, or reads again; if it comes
         here, this is its answer."""
+        self.stats.returned += 1
         log.warning("an answer cannot go out now: %s", err, extra=self.about(call))
         self.orphans.disown((call,), ())
         self.orphans.finished(call, partial(self.reply, call, result))
@@ -74,6 +80,7 @@ class Settler:
 
     def reject(self, call: Call, result: Outcome) -> None:
         """The message asks for what the Func cannot do: trying again would not help."""
+        self.stats.rejected(result.status)
         if call.reply_to is not None:
             self.reply(call, result)
         else:
@@ -81,6 +88,7 @@ class Settler:
 
     def fail(self, call: Call, result: Outcome, reason: str) -> None:
         """The call went wrong: who waits learns it; otherwise it is tried again later, then dead-lettered."""
+        self.stats.errors[reason] += 1
         if call.reply_to is not None:
             self.reply(call, result)
         elif call.attempt >= retry.ATTEMPTS or not call.may_repeat:
@@ -94,12 +102,14 @@ class Settler:
         """Put the message back into its queue as its next attempt, not to be applied before a time (wall clock, s)."""
         call.settled = True
         self.stats.retried += 1
+        self.stats.returned += 1
         at = None if not_before is None else str(int(not_before * 1000))
         self.outbox.again(call.delivery, self.identity.queue, attempt=str(call.attempt + 1), not_before=at)
 
     def give_back(self, delivery: Delivery) -> None:
         """Put a message that was not applied back into its queue, unchanged."""
         self.stats.requeued += 1
+        self.stats.returned += 1
         self.outbox.again(delivery, self.identity.queue)
 
     def bury(self, call: Call, reason: str) -> None:
@@ -133,13 +143,31 @@ class Settler:
         if reply_to and request_id:
             try:
                 self.send(reply_to, request_id, request_id, None, failure(400, request_id, str(err)))
+                self.stats.both += 1
             except BrokerError as failed:
                 log.info("its sender cannot be told: %s", failed, extra=extra)
         self.stats.dead_lettered += 1
+        self.stats.errors["undecodable"] += 1
         self.outbox.dead_letter(delivery, f"undecodable: {err}", sha=self.identity.sha, queue=self.identity.queue)
 
-    def send(self, reply_to: str, correlation_id: str, request_id: str, operation: str | None, result: Outcome) -> None:
-        """Publish an answer. Raises BrokerAway when it cannot go out now, BrokerError when it never can."""
+    def send(
+        self,
+        reply_to: str,
+        correlation_id: str,
+        request_id: str,
+        operation: str | None,
+        result: Outcome,
+        shares: bool = False,
+    ) -> None:
+        """Publish an answer; `shares`: whoever waits can read large bodies in the shared folder.
+
+        Raises BrokerAway when it cannot go out now, BrokerError when it never can.
+        """
+        file = None
+        if shares and len(result.body) > self.bodies.inline:
+            file = self.bodies.keep(result.body)
+            if file is not None:
+                result = result._replace(body=b"")
         if len(result.body) > outcome.LARGEST_BODY:
             text = f"The answer has {len(result.body)} bytes; the limit is {outcome.LARGEST_BODY}."
             log.error(text, extra={"request-id": request_id, "sha": self.identity.sha, "operation": operation})
@@ -152,8 +180,9 @@ class Settler:
             sender=self.identity.runner,
             sha=self.identity.sha,
             operation=operation,
+            file=file,
         )
-        self._publish(Outgoing(body, reply_to, "", ANSWER_HEADERS, None, correlation_id))
+        self._publish(Outgoing(body, reply_to, "", NO_HEADERS, None, correlation_id, None, False, ""))
         self.stats.answered[result.status // 100] += 1
 
     def about(self, call: Call) -> dict[str, Any]:

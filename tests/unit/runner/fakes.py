@@ -24,6 +24,7 @@ from funcatron.message import Answer as Reply
 from funcatron.message import control, encode, message_id, validate
 from funcatron.message.topology import DEAD_LETTER
 from funcatron.runner import func as func_module
+from funcatron.runner.bodies import Bodies
 from funcatron.runner.cache import Cache
 from funcatron.runner.capacity import Capacity
 from funcatron.runner.deadlines import Deadlines
@@ -248,6 +249,7 @@ class World:
             orphans=Orphans(loop),
             pump=self.lines,  # type: ignore[arg-type]
             run=self.tmp_path,
+            bodies=Bodies(self.settings.bodies, self.settings.inline_body),
         )
         return tools
 
@@ -281,7 +283,7 @@ class World:
         validate("answer", json.loads(delivery.body))
         answer = Reply.decode(delivery.body)
         assert delivery.properties.correlation_id == answer.request_id
-        assert delivery.properties.headers["action"] == "answer"
+        assert not delivery.properties.headers  # each would cost the broker time
         self.replies.setdefault(answer.request_id, []).append(answer)
         delivery.ack()
 
@@ -298,9 +300,10 @@ class World:
         headers: dict[str, Any] | None = None,
         waits: bool = True,
         left: float = 30.0,
+        more: dict[str, Any] | None = None,
         **message_headers: str,
     ) -> str:
-        """Enqueue a request; returns its id."""
+        """Enqueue a request, with `more` members of its message; returns its id."""
         request_id = f"r{next(self._ids)}"
         deadline = int((time.time() + left) * 1000)
         fields = dict(headers or {})
@@ -311,7 +314,8 @@ class World:
         message = control.service(
             "frontend", request_id, method, target, fields, body=text, deadline=deadline if waits else None, host="a.b"
         )
-        about = {"action": "service", "request-id": request_id, "method": method, **message_headers}
+        message |= more or {}
+        about = {"host": "a.b", "path": target.partition("?")[0], **message_headers}
         if waits:
             about["deadline"] = str(deadline)
         self.client.publish(

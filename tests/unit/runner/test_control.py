@@ -18,6 +18,7 @@ from funcatron.message import control as messages
 from funcatron.message import encode, validate
 from funcatron.message.topology import DEAD_LETTER, FOR_TRON, RUNNERS
 from funcatron.runner import control as control_module
+from funcatron.runner.allotment import Allotment
 from funcatron.runner.control import Control
 from funcatron.runner.deployment import Deployment
 from funcatron.runner.outbox import Outbox
@@ -31,6 +32,8 @@ class PlayedFleet:
     """Funcs that do nothing but remember."""
 
     def __init__(self) -> None:
+        self.serving: dict[str, Any] = {}
+        self.leaving: set[Any] = set()
         self.done: list[Any] = []
         self.error: Exception | None = None
         self.gate = asyncio.Event()
@@ -52,6 +55,9 @@ class PlayedFleet:
 
     async def reconcile(self, wanted: list[Deployment]) -> None:
         self.done.append(("reconcile", [deployment.queue for deployment in wanted]))
+
+    def allocate(self, wanted: dict[str, Allotment]) -> None:
+        self.done.append(("allocate", wanted))
 
 
 class Talk:
@@ -227,3 +233,54 @@ async def test_what_is_no_message_for_a_runner_is_dead_lettered(talk: Talk, body
 async def test_died_is_said_at_the_end(talk: Talk) -> None:
     talk.control.died()
     assert (await talk.hears("died"))["instance-id"] == "r1"
+
+
+async def test_what_a_tron_says_whose_epoch_is_over_is_passed_over(
+    talk: Talk, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = {"epoch": 7, "registry": "one"}
+    talk.tell(messages.enable("new", {"sha": SHA, "queue": "q1"}, TRON, **new))
+    await talk.hears("ack", stage="serving")
+    old = {"epoch": 6, "registry": "one"}
+    talk.tell(messages.disable("old", SHA, "q1", **old))
+    talk.tell(messages.all_bundles("old", [], **old))
+    talk.tell(messages.enable("old", {"sha": SHA, "queue": "q2"}, ("old", 1), **old))
+    talk.tell(messages.tron_info("old", ("old", 1), **old))
+    talk.tell(messages.disable("new", SHA, "q3", **new))
+    await talk.hears("ack", stage="retired", queue="q3")
+    assert [what[:2] for what in talk.fleet.done] == [("enable", "q1"), ("disable", "q3")]
+    assert ("old", 1) not in talk.moved
+    assert not talk.dead
+    assert "disable from old is passed over: its epoch 6 is over, 7 is the present one" in caplog.text
+
+
+async def test_the_allocation_of_the_present_leader_is_followed(talk: Talk) -> None:
+    talk.tell(messages.allocate("tron", [{"queue": "a", "instances": 3}], epoch=7))
+    talk.tell(messages.allocate("old", [], epoch=6))
+    talk.tell(messages.allocate("tron", [{"queue": "a", "instances": 0, "waker": True}], epoch=7))
+    await until(lambda: len(talk.fleet.done) == 2)
+    assert talk.fleet.done == [
+        ("allocate", {"a": Allotment(3)}),
+        ("allocate", {"a": Allotment(0, waker=True)}),
+    ]
+
+
+async def test_news_do_not_wait_for_the_next_second(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_module, "TELL", 3600.0)
+    monkeypatch.setattr(control_module, "HASTE", 0.01)
+    await talk.control.stop()
+    await talk.control.start()
+    talk.tell(messages.tron_info("tron", TRON))
+    await until(lambda: talk.moved)
+    before = len([one for one in talk.heard if one["action"] == "stats"])
+    talk.control.awake()
+    talk.control.hasten()
+    await talk.hears("stats", before + 1)
+
+
+async def test_epochs_are_compared_within_one_registry(talk: Talk) -> None:
+    talk.tell(messages.disable("one", SHA, "q1", epoch=9, registry="before"))
+    talk.tell(messages.disable("two", SHA, "q2", epoch=1, registry="made anew"))
+    talk.tell(messages.disable("a Tron without epochs", SHA, "q3"))
+    await talk.hears("ack", stage="retired", queue="q3")
+    assert [what[1] for what in talk.fleet.done] == ["q1", "q2", "q3"]

@@ -161,9 +161,10 @@ def test_the_settings_of_a_deployment_are_read() -> None:
             "files": 64,
             "cpu": 10,
             "log-level": "debug",
+            "queue-limit": 100,
         }
     )
-    assert wishes == Wishes(3.0, 2, (1, None), 0.5, 0, 64, 10, "DEBUG")
+    assert wishes == Wishes(3.0, 2, (1, None), 0.5, 0, 64, 10, "DEBUG", 100)
     assert Wishes.read({"validate-responses": True}).validate_responses == "on"
     assert Wishes.read({}) == Wishes()
 
@@ -181,6 +182,7 @@ def test_the_settings_of_a_deployment_are_read() -> None:
         ("validate-responses", 2),
         ("memory", "1 GB"),
         ("log-level", "loud"),
+        ("queue-limit", 0),
         ("colour", "red"),
     ],
 )

@@ -9,7 +9,10 @@ from funcatron.brokers.base import Outgoing
 from funcatron.errors import BrokerAway, BrokerError
 from funcatron.hosts import Answer
 from funcatron.runner import outcome
+from funcatron.runner.bodies import Bodies
 from tests.unit.runner.fakes import World, json_answer, problem_of, until
+
+JSON = {"content-type": "application/json"}
 
 
 async def test_a_request_is_bound_called_answered_and_acked(here: World) -> None:
@@ -221,3 +224,35 @@ async def test_a_blunder_of_the_runner_itself_is_a_500(here: World, monkeypatch:
     answer = await here.ask()
     assert problem_of(answer)["status"] == 500
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_body_in_the_shared_folder_is_fetched_and_a_large_answer_is_put_there(here: World) -> None:
+    """Both travel by name; a front end that shares no folder gets the answer in its message."""
+    folder = here.tmp_path / "bodies"
+    for name in ("requests", "answers"):
+        (folder / name).mkdir(parents=True)
+    (folder / "id").write_text("shared-1")
+    (folder / "requests" / "7").write_bytes(b'{"name": "Rex"}')
+    here.func.settler.bodies = Bodies(folder, 1000)
+    large = json.dumps("x" * 2000).encode()
+    here.reply = lambda _frame, _body: Answer(200, [["content-type", "application/json"]], large)
+    answer = await here.ask("/pets/pets", "POST", headers=JSON, more={"bodies": "shared-1", "body-file": "requests/7"})
+    assert (answer.status, answer.body) == (200, b"")
+    (kept,) = (folder / "answers").iterdir()
+    assert kept.read_bytes() == large
+    assert here.hosts[0].seen[0]["body-kind"] == "json"
+    inline = await here.ask("/pets/pets", "POST", body={"name": "Rex"}, headers=JSON, more={"bodies": "shared-2"})
+    assert inline.body == large
+
+
+async def test_a_body_that_is_not_shared_is_a_502_and_one_whose_request_has_gone_is_dropped(here: World) -> None:
+    answer = await here.ask("/pets/pets", "POST", headers=JSON, more={"bodies": "elsewhere", "body-file": "requests/7"})
+    assert problem_of(answer)["status"] == 502
+    folder = here.tmp_path / "bodies"
+    (folder / "requests").mkdir(parents=True)
+    (folder / "id").write_text("shared-1")
+    here.func.settler.bodies = Bodies(folder, 1000)
+    before = here.func.stats.discarded
+    here.send("/pets/pets", "POST", headers=JSON, more={"bodies": "shared-1", "body-file": "requests/8"})
+    await until(lambda: here.func.stats.discarded == before + 1)
+    assert not here.hosts
