@@ -144,7 +144,7 @@ def _give_back(deliveries: Iterable[Delivery]) -> None:
 def _again(delivery: Delivery) -> Outgoing:
     """Return the message as it was sent first."""
     headers = {name: value for name, value in _headers(delivery).items() if name not in ADDED}
-    if headers.get("action") != "service":
+    if headers.get("action", "service") != "service" or "path" not in headers:
         raise Conflict("only requests (action service) can be sent again; drop it instead")
     key = topology.firehose_key(headers.get("host", ""), headers.get("path", ""))
     headers.pop("deadline", None)  # long past; nobody waits for it any more

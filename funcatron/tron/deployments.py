@@ -1,7 +1,7 @@
-"""The deployments of an installation: the state machine of each, and what follows from all of them together.
+"""The deployments of an installation: what people ask of them, and what Runners say.
 
-stored → validated → loading → serving → routed, and the old version's queue is drained; undeploying takes the routes
-away first. Each step is written to the Registry before it takes effect, so a Tron that was killed goes on where it was.
+The life of each is the table in `lifecycle`. Each step is written to the Registry before it takes effect, so another
+Tron goes on where one was killed or leads no more.
 """
 
 from __future__ import annotations
@@ -10,33 +10,43 @@ import asyncio
 import logging
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from funcatron.brokers.base import Broker
-from funcatron.errors import Conflict, NotFound
-from funcatron.stores.records import Deployment, Draining, Event, Stage, Version
-from funcatron.stores.registry import Change, Registry
-from funcatron.tron import queues
+from funcatron.errors import Conflict
+from funcatron.stores.change import TRON, Change
+from funcatron.stores.nearest import unknown
+from funcatron.stores.records import Deployment, Draining, Split, Version
+from funcatron.stores.registry import Registry
+from funcatron.tron import changes, queues, splits, versions
 from funcatron.tron.draining import Drainer
+from funcatron.tron.estate import Estate
+from funcatron.tron.guards import Guards, Totalled
+from funcatron.tron.leaving import Leaving
+from funcatron.tron.lifecycle import UNDER_WAY, check_free
 from funcatron.tron.outbox import Outbox
 from funcatron.tron.peers import Loaded, Peer, Peers
 from funcatron.tron.rollouts import Limits, Rollouts
-from funcatron.tron.routes import Route, RouteTable, plain_host, plain_path
-from funcatron.tron.tasks import Tasks, forget, persist
+from funcatron.tron.routes import RouteTable
+from funcatron.tron.splits import Wish, fits
+from funcatron.tron.tasks import Tasks
+from funcatron.tron.ways import Asked, Way, Ways
 
 log = logging.getLogger("funcatron.tron.deployments")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """Names of deployments: they are part of queue names and URLs."""
 
-UNDER_WAY = frozenset({"stored", "validated", "loading", "serving"})
+ANYBODY = Asked()
 
 
 class Deployments:
-    """All deployments. Methods are called on the event loop; changes of one deployment come one after another."""
+    """All deployments. Methods are called on the event loop; changes of one deployment come one after another.
+
+    What changes something raises Conflict while another version of the deployment is on its way (naming its stage),
+    Stale if it was asked for another revision, NotLeader if another Tron leads, StoreError if the Registry fails.
+    """
 
     def __init__(
         self,
@@ -49,50 +59,60 @@ class Deployments:
         on_routes: Callable[[RouteTable], None],
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
+        totals: Totalled | None = None,
     ) -> None:
-        self.registry = registry
+        """`totals` tells the counters of func queues, by which guarded splits are judged."""
+        limits = limits or Limits()
         self.broker = broker
         self.outbox = outbox
         self.peers = peers
-        self.drainer = drainer
         self.tasks = tasks
-        self.on_routes = on_routes
         self.clock = clock
+        self.estate = Estate(registry, outbox, tasks, on_routes)
+        self.estate.on_reread = self._resume
+        self.ways = Ways(lambda: self.registry)
+        self.leaving = Leaving(self.estate, drainer, tasks, clock)
+        self.guards = Guards(self.estate, tasks, self._fault, tick=limits.tick)
+        self.guards.totals = totals
         self.rollouts = Rollouts(
-            broker,
-            outbox,
-            peers,
-            tasks,
-            on_served=self._served,
-            on_failed=self._failed,
-            limits=limits or Limits(),
-            clock=clock,
+            broker, outbox, peers, tasks, on_served=self._served, on_failed=self._failed, limits=limits, clock=clock
         )
-        self.table = RouteTable()
-        self.all: dict[str, Deployment] = {}
-        self.draining: dict[str, Draining] = {}
-        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._drains: dict[str, asyncio.Task[Any]] = {}
+
+    @property
+    def registry(self) -> Registry:
+        """The Registry under the epoch of this Tron's leadership."""
+        return self.estate.registry
+
+    @property
+    def all(self) -> dict[str, Deployment]:
+        """All deployments by name."""
+        return self.estate.all
+
+    @property
+    def draining(self) -> dict[str, Draining]:
+        """The func queues on their way out, by name."""
+        return self.estate.draining
+
+    @property
+    def table(self) -> RouteTable:
+        """The route table that follows from all deployments."""
+        return self.estate.table
 
     # life
 
     async def restore(self) -> None:
         """Take everything from the Registry, and route at once what was routed: messages wait in the durable queues
         until a Runner comes. What was under way goes on. Raises StoreError, BrokerError."""
-        self.all = {deployment.name: deployment for deployment in await self.registry.deployments()}
-        self.draining = {one.queue: one for one in await self.registry.draining()}
-        epoch, version = await self.registry.routes_state()
-        self._route(version, epoch)
-        for deployment in self.all.values():
-            if deployment.serving is not None:
-                await queues.ensure_func_queue(self.broker, deployment.serving.queue(deployment.name))
-        for deployment in list(self.all.values()):
-            if deployment.enabled and deployment.stage in UNDER_WAY:
-                self._roll_out(deployment)
-        for draining in list(self.draining.values()):
-            self._drain(draining)
-        for deployment in list(self.all.values()):
-            await self._finish_removal(deployment.name)
+        await self.estate.load()
+        await self.ways.load(self.all)
+        for name, deployment in list(self.all.items()):
+            for version in deployment.versions():
+                await queues.ensure_func_queue(self.broker, version.queue(name))
+        for name in list(self.all):
+            self._resume(name)
+        self.leaving.begin()
+        for name in list(self.all):
+            await self.leaving.finish(name)
 
     def announce(self) -> None:
         """Tell Frontends the routes, and let everybody say that they are there, upon which they are told the rest: at
@@ -101,77 +121,133 @@ class Deployments:
         self.outbox.resend_awake()
 
     def pause(self) -> None:
-        """Stop loading and draining; the next `restore`, here or in another process, goes on with it."""
+        """Stop loading, draining and watching; the next `restore`, here or in another process, goes on with it."""
         self.rollouts.pause()
-        for task in self._drains.values():
-            task.cancel()
+        self.leaving.pause()
+        self.guards.pause()
 
     # changes
 
-    async def deploy(self, name: str, sha: str, props: Mapping[str, Any], settings: Mapping[str, Any]) -> Deployment:
-        """Bring a stored bundle into service under `name`; returns once that is begun.
+    async def deploy(
+        self,
+        name: str,
+        sha: str,
+        props: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        asked: Asked = ANYBODY,
+        limit: float | None = None,
+    ) -> Deployment:
+        """Bring a stored bundle into service under `name`; returns once that is begun. The same once more changes
+        nothing. limit: how long it may take until a Runner serves it, s.
 
-        The same once more changes nothing. Raises NotFound for an unknown SHA, Conflict when the name is being
-        deployed, or its host + base path belongs to another deployment; StoreError.
+        Raises NotFound for an unknown SHA, Conflict also when its host + base path belongs to another deployment.
         """
         if not NAME.fullmatch(name):
             raise Conflict(f"{name!r} is no name of a deployment: letters, digits, '.', '_' and '-', at most 63")
-        bundle = await self.registry.bundle(sha)
-        if bundle is None:
-            raise NotFound(f"there is no bundle with the SHA {sha}")
-        wanted = Version(sha, plain_host(bundle.host) or None, plain_path(bundle.base_path) or "/", props, settings)
-        async with self._locks[name]:
-            current = self.all.get(name)
-            if current is not None and _same(current, wanted):
-                return current
-            self._free_to_deploy(current)
-            return await self._begin(name, current, wanted, bundle.created)
+        bundle = await versions.bundle(self.registry, sha)
+        async with self.estate.turn(name) as current:
+            asked.check(name, current)
+            wanted = versions.version_of(bundle, props, settings)
+            return await self._bring(name, current, wanted, Way("deploy", asked.who, sha, limit=limit), bundle.created)
 
-    async def undeploy(self, name: str, *, keep: bool = False) -> Deployment:
-        """Take a deployment out of service: its routes first, then its queue is drained. It is forgotten afterwards,
-        but for its history, unless `keep`: then it stays as disabled. Raises NotFound, StoreError."""
-        async with self._locks[name]:
+    async def rollback(
+        self, name: str, sha: str | None = None, asked: Asked = ANYBODY, limit: float | None = None
+    ) -> Deployment:
+        """Go back to what served before, or to the last version whose SHA begins so, with its properties and settings.
+
+        Without a SHA, what is under way is given up, a split ends, a failure is forgotten: what serves stays then.
+        Raises NotFound that names the versions there are.
+        """
+        async with self.estate.turn(name) as current:
+            asked.check(name, current)
+            current = self.get(name)
+            way = Way("rollback", asked.who, limit=limit)
+            if sha is None and current.serving is not None and (current.stage != "routed" or current.split):
+                return await self._settle(current, current.serving, way)
+            check_free(current)
+            version = await versions.earlier(self.registry, current, sha)
+            bundle = await versions.bundle(self.registry, version.sha)
+            return await self._bring(name, current, version, way, bundle.created)
+
+    async def split(self, name: str, wish: Wish, asked: Asked = ANYBODY, limit: float | None = None) -> Deployment:
+        """Let two versions serve side by side, one of which is what serves now; returns once that is begun. The other
+        one has the same properties and settings. The same once more changes nothing.
+
+        Raises NotFound for an unknown SHA, BadSettings that names every fault.
+        """
+        async with self.estate.turn(name) as current:
+            asked.check(name, current)
+            current = self.get(name)
+            versions.serving(current)
+            found = [await versions.shared(self.registry, current, sha) for sha, _ in wish.shares]
+            wanted = splits.compose(current, wish, found)
+            new = splits.newcomer(current, wanted)
+            if self._comes_to(current, new, wanted):
+                return current
+            check_free(current)
+            way = Way("split", asked.who, new.sha, wanted, limit)
+            if new in current.versions():
+                return await self._settle(current, wanted, way)
+            bundle = await versions.bundle(self.registry, new.sha)
+            return await self._begin(name, current, new, way, bundle.created)
+
+    async def promote(self, name: str, sha: str, asked: Asked = ANYBODY) -> Deployment:
+        """Give all requests to one version of a split. The same once more changes nothing.
+
+        Raises NotFound for an unknown SHA, Conflict if there is no split.
+        """
+        async with self.estate.turn(name) as current:
+            asked.check(name, current)
+            current = self.get(name)
+            serving = versions.serving(current)
+            if current.split is None and current.stage == "routed" and fits(serving.sha, sha):
+                return current
+            check_free(current)
+            if current.split is None:
+                raise Conflict(
+                    f"{name} is not split: {serving.sha[:8]} gets all requests; another version comes by "
+                    "`funcatron split`, `deploy` or `rollback`"
+                )
+            version = splits.pick(name, current.versions(), sha)
+            return await self._settle(current, version, Way("promote", asked.who))
+
+    async def undeploy(self, name: str, *, keep: bool = False, asked: Asked = ANYBODY) -> Deployment:
+        """Take a deployment out of service: its routes first, then its queues are drained. It is forgotten afterwards,
+        but for its history, unless `keep`: then it stays as disabled. Raises NotFound."""
+        async with self.estate.turn(name) as current:
+            asked.check(name, current)
             current = self.get(name)
             if not current.enabled and current.serving is None and (keep or current.stage == "draining"):
                 return current
             await self.rollouts.stop(name)
-            now = self.clock()
-            loading = current.wanted if current.enabled and current.stage in UNDER_WAY else None
-            gone = [version for version in (current.serving, loading) if version]
-            drains = tuple({v.queue(name): Draining(v.queue(name), name, v.sha, now) for v in gone}.values())
-            stage = "disabled" if keep else "draining"
-            new = replace(current, enabled=False, serving=None).at(stage, now)
-            event = Event(now, name, current.wanted.sha, "undeploy", "begun")
-            new = await self._apply(Change(save=new, drain=drains, events=(event,), routes=True))
-            for draining in drains:
-                self._drain(draining)
-        await self._finish_removal(name)
+            new = await self._apply(changes.left(current, asked.who, self.clock(), keep=keep))
+            self.leaving.begin(name)
+        await self.leaving.finish(name)
         return new
 
+    # what there is
+
     def get(self, name: str) -> Deployment:
-        """Return a deployment. Raises NotFound."""
+        """Return a deployment. Raises NotFound that offers the nearest names."""
         found = self.all.get(name)
         if found is None:
-            raise NotFound(f"there is no deployment {name!r}")
+            raise unknown("deployment", name, self.all)
         return found
 
     def find(self, name_or_sha: str) -> Deployment:
-        """Return a deployment by its name, or by the beginning of its SHA (4 digits or more). Raises NotFound,
-        Conflict when several deployments fit."""
+        """Return a deployment by its name, or by the beginning of its SHA (4 digits or more). Raises NotFound that
+        offers the nearest names, Conflict when several deployments fit."""
         found = self.all.get(name_or_sha)
         if found is not None:
             return found
-        if len(name_or_sha) >= 4:
-            fit = [one for one in self.all.values() if one.wanted.sha.startswith(name_or_sha.lower())]
-            if len(fit) > 1:
-                raise Conflict(f"{name_or_sha!r} fits several: {', '.join(sorted(one.name for one in fit))}")
-            if fit:
-                return fit[0]
-        raise NotFound(f"there is no deployment {name_or_sha!r}")
+        fit = [one for one in self.all.values() if any(fits(sha, name_or_sha) for sha in _shas(one))]
+        if len(fit) > 1:
+            raise Conflict(f"{name_or_sha!r} fits several: {', '.join(sorted(one.name for one in fit))}")
+        return fit[0] if fit else self.get(name_or_sha)
 
     def of_sha(self, sha: str) -> Deployment | None:
         """Return the deployment that has this SHA, an enabled one first."""
-        fit = [one for one in self.all.values() if one.wanted.sha == sha or (one.serving and one.serving.sha == sha)]
+        fit = [one for one in self.all.values() if sha in _shas(one)]
         return max(fit, key=lambda one: one.enabled, default=None)
 
     async def settled(self, name: str, sha: str, limit: float) -> Deployment:
@@ -182,7 +258,7 @@ class Deployments:
             left = until - asyncio.get_running_loop().time()
             if current.wanted.sha != sha or current.stage not in UNDER_WAY or left <= 0:
                 return current
-            await self.rollouts.ended(name, left)
+            await self.estate.news(name, left)
 
     # what Runners say (control.Wanted)
 
@@ -197,8 +273,7 @@ class Deployments:
             queues_ = {}
             if deployment.enabled and deployment.stage in UNDER_WAY:
                 queues_[deployment.wanted.queue(name)] = deployment.wanted
-            if deployment.serving:
-                queues_[deployment.serving.queue(name)] = deployment.serving
+            queues_.update({version.queue(name): version for version in deployment.versions()})
             wanted += [(name, version) for version in queues_.values()]
         return wanted
 
@@ -222,131 +297,100 @@ class Deployments:
 
     # the way of a version into service
 
-    def _free_to_deploy(self, current: Deployment | None) -> None:
-        if current is not None and current.enabled and current.stage in UNDER_WAY:
-            raise Conflict(
-                f"{current.name} is being deployed with {current.wanted.sha[:8]} (stage {current.stage}); "
-                "wait for it, or undeploy it"
-            )
+    async def _bring(
+        self, name: str, current: Deployment | None, wanted: Version, way: Way, stored: float
+    ) -> Deployment:
+        """Let one version get all requests, at once if it serves already."""
+        if current is not None and current.enabled:
+            if self._comes_to(current, wanted, None):
+                return current
+            if current.stage not in UNDER_WAY and wanted in current.versions():
+                return await self._settle(current, wanted, way)
+        return await self._begin(name, current, wanted, way, stored)
 
-    async def _begin(self, name: str, current: Deployment | None, wanted: Version, stored: float) -> Deployment:
-        now = self.clock()
-        base = replace(current, wanted=wanted, enabled=True) if current else Deployment(name, wanted, created=now)
-        new = replace(base, stages=(*base.stages, Stage("stored", stored, wanted.sha)))
-        new = new.at("validated", now).at("loading", now)
-        event = Event(now, name, wanted.sha, "deploy", "begun")
-        queue = wanted.queue(name)
-        new = await self._apply(Change(save=new, drained=(queue,), events=(event,)))
-        await self._stop_drain(queue)
+    def _comes_to(self, current: Deployment, wanted: Version, split: Split | None) -> bool:
+        """Tell whether nothing is to do: this is how it is, or is on its way."""
+        if not current.enabled:
+            return False
+        if current.stage in UNDER_WAY:
+            return current.wanted == wanted and self.ways.of(current).split == split
+        return current.stage == "routed" and current.split == split and (split is not None or current.serving == wanted)
+
+    async def _begin(
+        self, name: str, current: Deployment | None, wanted: Version, way: Way, stored: float
+    ) -> Deployment:
+        way = Way(way.what, way.who, wanted.sha, way.split, way.limit)
+        change = changes.begun(name, current, wanted, way, stored, self.clock())
+        await self.ways.keep(name, way)
+        new = await self._apply(change)
+        await self.leaving.stop(wanted.queue(name))
         self._roll_out(new)
         return new
 
+    async def _settle(self, current: Deployment, to: Version | Split, way: Way, why: str = "") -> Deployment:
+        ended = self.ways.of(current).what
+        again = current.stage in UNDER_WAY and versions.again(current, current.wanted)
+        change = changes.settled(current, to, way, self.clock(), why=why, ended=ended)
+        await self.rollouts.stop(current.name)
+        new = await self._apply(change)
+        if again:
+            self.outbox.all_bundles(self.bundles())  # Runners may have taken the settings that are not wanted any more
+        self.leaving.begin(new.name)
+        return new
+
     def _roll_out(self, deployment: Deployment) -> None:
-        name, wanted, serving = deployment.name, deployment.wanted, deployment.serving
-        again = serving is not None and serving.queue(name) == wanted.queue(name)
-        self.rollouts.start(name, wanted, again=again)
+        again, limit = versions.again(deployment, deployment.wanted), self.ways.of(deployment).limit
+        self.rollouts.start(deployment.name, deployment.wanted, again=again, limit=limit)
 
-    async def _served(self, name: str, detail: str) -> None:
+    def _resume(self, name: str) -> None:
+        """Go on with what the Registry says of a deployment."""
+        current = self.all.get(name)
+        under_way = current is not None and current.enabled and current.stage in UNDER_WAY
+        if current is not None and under_way and not self.rollouts.running(name, current.wanted):
+            self._roll_out(current)
+        self.leaving.begin(name)
+        self.guards.see(name)
+
+    async def _served(self, name: str, version: Version, detail: str) -> None:
         """The new version serves: route to it, then let the old one go."""
-        async with self._locks[name]:
-            current, now = self.all[name], self.clock()
-            old, queue = current.serving, current.wanted.queue(name)
-            new = replace(current, serving=current.wanted).at("serving", now, detail).at("routed", now)
-            drains: tuple[Draining, ...] = ()
-            if old is not None and old.queue(name) != queue:
-                drains = (Draining(old.queue(name), name, old.sha, now),)
-            event = Event(now, name, current.wanted.sha, "deploy", "routed", detail)
-            await self._apply(Change(save=new, drain=drains, events=(event,), routes=True))
-            log.info("%s serves", name, extra={"sha": current.wanted.sha})
-            if old is not None and old.queue(name) == queue:  # a Runner may have been told the old settings meanwhile
+        async with self.estate.turn(name) as current:
+            if current is None or current.stage not in UNDER_WAY or current.wanted != version:
+                return  # it was given up meanwhile
+            await self._apply(changes.served(current, self.ways.of(current), self.clock(), detail))
+            log.info("%s serves", name, extra={"sha": version.sha})
+            if versions.again(current, version):  # a Runner may have been told the old settings meanwhile
                 self.outbox.all_bundles(self.bundles())
-            for draining in drains:
-                self._drain(draining)
+            self.leaving.begin(name)
 
-    async def _failed(self, name: str, error: str) -> None:
+    async def _failed(self, name: str, version: Version, error: str) -> None:
         """The new version does not serve: what served before goes on."""
-        async with self._locks[name]:
-            current, now = self.all[name], self.clock()
-            queue = current.wanted.queue(name)
-            drains: tuple[Draining, ...] = ()
-            if current.serving is None or current.serving.queue(name) != queue:
-                drains = (Draining(queue, name, current.wanted.sha, now),)
-            event = Event(now, name, current.wanted.sha, "deploy", "failed", error)
-            await self._apply(Change(save=current.at("failed", now, error=error), drain=drains, events=(event,)))
-            log.error("%s cannot be deployed: %s", name, error, extra={"sha": current.wanted.sha})
-            for draining in drains:
-                self._drain(draining)
-
-    # the way out
-
-    def _drain(self, draining: Draining) -> None:
-        self.draining[draining.queue] = draining
-        task = self.tasks.start(self._drain_one(draining), f"draining {draining.queue}")
-        if task is not None:
-            self._drains[draining.queue] = task
-            task.add_done_callback(lambda ended: forget(self._drains, draining.queue, ended))
-
-    async def _drain_one(self, draining: Draining) -> None:
-        await self.drainer.drain(draining)
-        await persist(lambda: self._drained(draining), f"noting that {draining.queue} is gone")
-        await persist(lambda: self._finish_removal(draining.name), f"forgetting {draining.name}")
-
-    async def _drained(self, draining: Draining) -> None:
-        async with self._locks[draining.name]:
-            now = self.clock()
-            event = Event(now, draining.name, draining.sha, "drain", "retired")
-            change = Change(drained=(draining.queue,), events=(event,))
-            current = self.all.get(draining.name)
-            if current is not None:
-                stages = (*current.stages, Stage("drained", now, draining.sha))
-                await self._apply(replace(change, save=replace(current, stages=stages, updated=now)))
-            else:
-                await self.registry.apply(change)
-            self.draining.pop(draining.queue, None)
-
-    async def _stop_drain(self, queue: str) -> None:
-        """The queue is wanted again."""
-        drain = self._drains.pop(queue, None)
-        if drain is not None:
-            drain.cancel()
-            await asyncio.wait({drain})
-        self.draining.pop(queue, None)
-
-    async def _finish_removal(self, name: str) -> None:
-        """Forget an undeployed deployment once nothing of it drains any more."""
-        async with self._locks[name]:
-            current = self.all.get(name)
-            if current is None or current.stage != "draining":
+        async with self.estate.turn(name) as current:
+            if current is None or current.stage not in UNDER_WAY or current.wanted != version:
                 return
-            if any(one.name == name for one in self.draining.values()):
-                return
-            event = Event(self.clock(), name, current.wanted.sha, "undeploy", "retired")
-            await self.registry.apply(Change(remove=name, events=(event,)))
-            del self.all[name]
+            await self._apply(changes.failed(current, self.ways.of(current), self.clock(), error))
+            log.error("%s cannot be deployed: %s", name, error, extra={"sha": version.sha})
+            if versions.again(current, version):
+                self.outbox.all_bundles(self.bundles())
+            self.leaving.begin(name)
 
-    # effects
+    async def _fault(self, name: str, split: Split, why: str) -> None:
+        """A guarded split is to end in favour of what served before."""
+        async with self.estate.turn(name) as current:
+            if current is None or current.split != split or current.serving is None:
+                return
+            if current.stage in UNDER_WAY:
+                raise Conflict(f"{name} is being deployed")  # it ends then, or is tried again
+            log.error("the split of %s ends: %s", name, why, extra={"sha": splits.newcomer(current, split).sha})
+            await self._settle(current, current.serving, Way("rollback", TRON), f"the split ended by itself: {why}")
 
     async def _apply(self, change: Change) -> Deployment:
-        """Write a change of a deployment, and let it take effect."""
-        assert change.save is not None
-        applied = await self.registry.apply(change)
-        assert applied.deployment is not None
-        self.all[change.save.name] = applied.deployment
-        if change.routes:
-            self._route(applied.routes_version, self.table.epoch)
-            self.outbox.routes(self.table)
-        return applied.deployment
-
-    def _route(self, version: int, epoch: str) -> None:
-        routes = [
-            Route(one.serving.host, one.serving.base_path, one.serving.queue(name), name, one.serving.sha)
-            for name, one in self.all.items()
-            if one.serving is not None
-        ]
-        self.table = RouteTable(routes, version, epoch)
-        self.on_routes(self.table)
+        new = await self.estate.apply(change)
+        assert new is not None
+        if new.stage not in UNDER_WAY:
+            self.ways.drop(new.name)
+        self.guards.see(new.name)
+        return new
 
 
-def _same(current: Deployment, wanted: Version) -> bool:
-    """Whether nothing is to do: this very version serves, or is on its way."""
-    return current.enabled and current.wanted == wanted and (current.stage in UNDER_WAY or current.stage == "routed")
+def _shas(deployment: Deployment) -> set[str]:
+    return {version.sha for version in (deployment.wanted, *deployment.versions())}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from funcatron.brokers.base import Broker, Delivery, Outgoing
@@ -41,13 +42,21 @@ class Drainer:
     """Drains func queues. `drain` can be cancelled at any point and begun again later, also by another process."""
 
     def __init__(
-        self, broker: Broker, outbox: Outbox, peers: Peers, tasks: Tasks, patience: Patience | None = None
+        self,
+        broker: Broker,
+        outbox: Outbox,
+        peers: Peers,
+        tasks: Tasks,
+        patience: Patience | None = None,
+        routes: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`routes` tells the version of the route table, which Frontends that route directly must have taken."""
         self.broker = broker
         self.outbox = outbox
         self.peers = peers
         self.tasks = tasks
         self.patience = patience or Patience()
+        self.routes = routes
 
     async def drain(self, draining: Draining) -> None:
         """Return once the queue is gone."""
@@ -71,6 +80,8 @@ class Drainer:
 
     async def _gone(self, queue: str, *, patient: bool) -> bool:
         """Delete the queue if nothing can be lost by it. `patient`: Runners may still say that they let go of it."""
+        if self.peers.behind(self.routes()):  # they may send to it yet; who is silent for long is forgotten
+            return False
         if patient and self._runners(queue):
             return False
         try:

@@ -13,12 +13,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 import funcatron
 from funcatron.errors import BadBundle, BadSpec, Faults, StoreError
+
+if TYPE_CHECKING:
+    from funcatron.spec import Operation
 
 TIME = 120.0
 """How long an inspection may take, s."""
@@ -107,9 +110,7 @@ def look(path: Path) -> dict[str, Any]:
         return {"fault": "spec", "message": err.summary, "problems": list(err.problems)}
     except (BadBundle, Faults) as err:
         return {"fault": "bundle", "message": str(err).replace(path.name, "the file")}  # the spool's name says nothing
-    operations = [
-        {"id": one.id, "method": one.method.upper(), "path": one.path, "timeout": one.timeout} for one in api.operations
-    ]
+    operations = [_operation(one) for one in api.operations]
     return {
         "kind": bundle.kind,
         "name": api.name,
@@ -120,6 +121,18 @@ def look(path: Path) -> dict[str, Any]:
         "operations": operations,
         "document": api.document,
     }
+
+
+def _operation(one: Operation) -> dict[str, Any]:
+    """Return what is kept of an operation; of how it is to be run only what the spec says."""
+    found: dict[str, Any] = {"id": one.id, "method": one.method.upper(), "path": one.path, "timeout": one.timeout}
+    if one.concurrency is not None:
+        found["concurrency"] = one.concurrency
+    if one.instances is not None:
+        found["instances"] = {"min": one.instances.min, "max": one.instances.max}
+    if one.queue_limit is not None:
+        found["queue-limit"] = one.queue_limit
+    return found
 
 
 def main() -> int:

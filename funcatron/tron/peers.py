@@ -1,17 +1,22 @@
-"""Which Frontends and Runners there are, known by their own messages. Decides only; time is an argument."""
+"""Which Frontends, Runners and other Trons there are, by their own messages. Decides only; time is an argument."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from funcatron.message.topology import frontend_queue, runner_queue
+from funcatron.message.topology import frontend_queue, runner_queue, tron_queue
 
 SILENCE = 35.0
 """A peer that said nothing for so long is forgotten, s: three heartbeats and a bit."""
 
-Kind = Literal["frontend", "runner"]
+Kind = Literal["frontend", "runner", "tron"]
+QUEUES: Mapping[Kind, Callable[[str], str]] = {
+    "frontend": frontend_queue,
+    "runner": runner_queue,
+    "tron": tron_queue,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Loaded:
 
 @dataclass(slots=True)
 class Peer:
-    """A Frontend or a Runner. Times are seconds since 1970, by the Tron's clock."""
+    """A Frontend, a Runner or another Tron. Times are seconds since 1970, by the Tron's clock."""
 
     kind: Kind
     id: str
@@ -34,6 +39,17 @@ class Peer:
     seen: float
     info: Mapping[str, Any] = field(default_factory=dict)
     loaded: dict[str, Loaded] = field(default_factory=dict)
+    dispatched: int = 0
+    """Messages that a Tron has put into func queues since it started, as far as it has told."""
+    _counts: Mapping[str, int] = field(default_factory=dict)
+    routes: int | None = None
+    """Version of the table by which a Tron, or a Frontend directly, puts messages into func queues; None if it does
+    not."""
+
+    def count(self, counts: Mapping[str, int]) -> None:
+        """Take how many messages a Tron has put into each func queue; it forgets queues that are long gone."""
+        self.dispatched += sum(max(0, count - self._counts.get(queue, 0)) for queue, count in counts.items())
+        self._counts = counts
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
@@ -68,8 +84,7 @@ class Peers:
         peer = self._peers.get(peer_id)
         new = peer is None or peer.kind != kind
         if peer is None or new:
-            default = frontend_queue(peer_id) if kind == "frontend" else runner_queue(peer_id)
-            peer = self._peers[peer_id] = Peer(kind, peer_id, default, since=now, seen=now)
+            peer = self._peers[peer_id] = Peer(kind, peer_id, QUEUES[kind](peer_id), since=now, seen=now)
         peer.seen = now
         if isinstance(info, Mapping):
             peer.info = info
@@ -77,9 +92,17 @@ class Peers:
             peer.queue = queue
         return peer, new
 
+    def behind(self, version: int) -> list[Peer]:
+        """Return the Frontends and Trons that still put messages into func queues by an older table."""
+        return [peer for peer in self if peer.routes is not None and peer.routes < version]
+
     def gone(self, peer_id: str) -> Peer | None:
         """Forget a peer that said that it goes."""
         return self._peers.pop(peer_id, None)
+
+    def forget_all(self) -> None:
+        """Forget everybody: another Tron leads."""
+        self._peers.clear()
 
     def forget_silent(self, now: float) -> list[Peer]:
         """Forget the peers that said nothing for too long, and return them."""

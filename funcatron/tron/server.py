@@ -16,12 +16,15 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from funcatron import logs
+from funcatron import logs, scheduling
 from funcatron.brokers import open_broker
 from funcatron.errors import FuncatronError, SettingsError
 from funcatron.settings import Settings
+from funcatron.substrates import open_substrate
+from funcatron.tron.scalers import Scalers
 from funcatron.tron.tron import Tron
 from funcatron.tron.web.app import create_app
+from funcatron.tron.web.edge import Edge
 
 log = logging.getLogger("funcatron.tron")
 
@@ -30,40 +33,61 @@ HTTP_GRACE = 5
 
 
 def run(settings: Settings) -> int:
-    """Run a Tron until SIGTERM or SIGINT; returns the exit status. Raises SettingsError or StoreError at the start."""
+    """Run a Tron until SIGTERM or SIGINT; returns the exit status.
+
+    Raises SettingsError, or WrongTables: what only a person can put right. Stores that are away are waited for.
+    """
     logs.setup("tron", settings.log_level)
     for chatty in ("httpx", "httpcore", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     setproctitle.setproctitle("funcatron tron")
+    scheduling.in_batches()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings))
 
 
 async def serve(settings: Settings) -> int:
     """Startup, main loop, shutdown."""
-    tron = Tron(settings, open_broker(settings, "funcatron tron"))
-    app = create_app(tron)
     listener = listen(settings.admin_host, settings.admin_port)
-    stop = _stop_signal()
     try:
+        # port 0 is any that is free
+        tron = Tron(
+            settings.model_copy(update={"admin_port": listener.getsockname()[1]}),
+            open_broker(settings, "funcatron tron"),
+        )
+        scalers = Scalers(open_substrate(tron.settings))
+        scalers.attach(tron)
+        app = create_app(tron)
         await tron.open()
     except FuncatronError:
         listener.close()
         raise
+    try:
+        return await _serve(tron, app, listener)
+    finally:
+        await scalers.close()
+
+
+async def _serve(tron: Tron, app: Edge, listener: socket.socket) -> int:
+    stop = _stop_signal()
     server = _Server(http_config(app))
     serving = asyncio.create_task(server.serve([listener]), name="admin API")
-    tron.start()
+    work = tron.start()
     gc.collect()
     gc.freeze()  # what the start made stays; collections that walk it again and again are pauses in dispatching
-    log.info("admin API at http://%s:%d", settings.admin_host, settings.admin_port)
+    log.info("admin API at %s", tron.address.url)
     stopped = asyncio.create_task(stop.wait(), name="stop signal")
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    # the order of stopping: no new dispatching, then the API (a deploy that is asked for is refused or finished), then
-    # what is in hand (Tron.shutdown)
+    await asyncio.wait({serving, stopped, work}, return_when=asyncio.FIRST_COMPLETED)
+    # the order of stopping: the API (a deploy that is asked for is refused or finished), then dispatching and leading,
+    # then what is in hand (Tron.shutdown)
     server.should_exit = True
     await asyncio.wait({serving})
     stopped.cancel()
+    wrong = work.exception() if work.done() else None
     await tron.shutdown()
+    await app.close()
+    if wrong is not None:
+        raise wrong
     failed = serving.exception()
     if failed is not None:
         log.error("the admin API failed", exc_info=failed)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 from funcatron.errors import SettingsError
 
@@ -37,6 +38,16 @@ class Statsd:
             raise SettingsError(f"statistics cannot go to {host}:{port}: {err}") from err
         self.switch_off()
         self._socket, self.target, self._sent = new, (host, port), {}
+
+    async def follow(self, switch: Mapping[str, Any] | None) -> None:
+        """Do as the installation's switch says: `host` and `port`, None for off. A host that there is not is logged."""
+        if not switch:
+            self.switch_off()
+        elif (switch["host"], switch["port"]) != self.target:
+            try:
+                await self.switch_on(switch["host"], switch["port"])
+            except SettingsError as err:
+                log.warning("%s", err)
 
     def switch_off(self) -> None:
         """Send nothing any more. Idempotent."""

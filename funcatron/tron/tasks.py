@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from funcatron.errors import BrokerError, Conflict, StoreError
+from funcatron.errors import BrokerError, Conflict, NotLeader, StoreError
 
 log = logging.getLogger("funcatron.tron")
 
@@ -49,12 +49,16 @@ class Tasks:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled() or task.exception() is None:
+            return
+        if isinstance(task.exception(), NotLeader):  # the leader goes on with it: the Registry knows how far it came
+            log.warning("%s was given up: %s", task.get_name(), task.exception())
+        else:
             log.error("%s failed", task.get_name(), exc_info=task.exception())
 
 
 async def persist(step: Callable[[], Awaitable[Any]], what: str) -> None:
-    """Make a step, again and again for as long as the Registry or the broker refuses it."""
+    """Make a step, again and again for as long as the Registry or the broker refuses it. Raises NotLeader."""
     pause = AGAIN
     while True:
         try:

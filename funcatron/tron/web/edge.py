@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.exceptions import HTTPException
@@ -21,7 +22,9 @@ from funcatron.errors import (
     Faults,
     FuncatronError,
     NotFound,
+    NotLeader,
     SettingsError,
+    Stale,
     StoreError,
 )
 from funcatron.stores.blobs import Full, TooLarge
@@ -37,6 +40,7 @@ PROBES = frozenset({"/health", "/ready"})
 
 STATUS: tuple[tuple[type[FuncatronError], int], ...] = (
     (NotFound, 404),
+    (Stale, 412),
     (Conflict, 409),
     (TooLarge, 413),
     (Faults, 422),
@@ -44,6 +48,7 @@ STATUS: tuple[tuple[type[FuncatronError], int], ...] = (
     (SettingsError, 400),
     (Full, 507),
     (StoreError, 503),
+    (NotLeader, 503),
     (BrokerError, 503),
 )
 """The first that fits is the status of an error."""
@@ -52,12 +57,18 @@ CONTENT_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'non
 
 
 class Edge:
-    """The outermost layer."""
+    """The outermost layer. on_close: lets go of what the layers below hold."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, on_close: Callable[[], Awaitable[None]] | None = None) -> None:
         self.app = app
         self.guard = guard
         self.state = State()
+        self._on_close = on_close
+
+    async def close(self) -> None:
+        """Let go of everything. Idempotent."""
+        if self._on_close is not None:
+            await self._on_close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

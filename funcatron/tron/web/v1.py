@@ -10,11 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from funcatron.errors import FuncatronError, NotFound, StoreError
+from funcatron.errors import FuncatronError, NotFound, NotLeader, StoreError
 from funcatron.stores.records import Deployment
-from funcatron.tron.deployments import UNDER_WAY
+from funcatron.tron.lifecycle import UNDER_WAY
 from funcatron.tron.tron import Tron
+from funcatron.tron.ways import Asked
 from funcatron.tron.web.bodies import field, read_json
+from funcatron.tron.web.calls import who
 
 ENABLE_WAIT = 25.0
 """How long `enable` waits until the Func serves, s. The original's scripts call it right afterwards."""
@@ -31,6 +33,8 @@ async def add_func(request: Request) -> Response:
         taken = await _tron(request).intake.take(request.stream())
     except StoreError as err:
         return answer({"accepted": False, "error": str(err)}, 413 if "limit" in str(err) else 503)
+    except NotLeader as err:
+        return answer({"accepted": False, "error": str(err)}, 503)
     except FuncatronError as err:
         return answer({"accepted": False, "error": str(err)}, 400)
     record = taken.record
@@ -54,7 +58,7 @@ async def enable(request: Request) -> Response:
         bundle = await tron.registry.bundle(sha)
         if bundle is None:
             raise NotFound(f"Could not find Func bundle with SHA: {sha}")
-        deployment = await tron.deployments.deploy(bundle.name, sha, props, {})
+        deployment = await tron.deployments.deploy(bundle.name, sha, props, {}, Asked(who(request)))
         if tron.peers.of("runner"):
             deployment = await tron.deployments.settled(deployment.name, sha, ENABLE_WAIT)
     except (FuncatronError, HTTPException) as err:
@@ -75,7 +79,7 @@ async def disable(request: Request) -> Response:
         deployment = tron.deployments.of_sha(sha)
         if deployment is None or not deployment.enabled:
             return answer({"success": True, "msg": f"Func bundle sha {sha} is not enabled"})
-        await tron.deployments.undeploy(deployment.name, keep=True)
+        await tron.deployments.undeploy(deployment.name, keep=True, asked=Asked(who(request)))
     except (FuncatronError, HTTPException) as err:
         return _failed(err)
     where = f"host: {bundle.host} basePath {bundle.base_path} sha {sha}"
@@ -179,4 +183,4 @@ def _failed(err: FuncatronError | HTTPException) -> Response:
         return answer({"success": False, "error": str(err)}, 404)
     if isinstance(err, HTTPException):
         return answer({"success": False, "error": err.detail}, err.status_code)
-    return answer({"success": False, "error": str(err)}, 503 if isinstance(err, StoreError) else 400)
+    return answer({"success": False, "error": str(err)}, 503 if isinstance(err, StoreError | NotLeader) else 400)

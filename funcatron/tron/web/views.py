@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +13,16 @@ import funcatron
 from funcatron.errors import BrokerError
 from funcatron.message import topology
 from funcatron.settings import Settings
-from funcatron.stores.records import BundleRecord, Deployment, Event, Version
-from funcatron.tron.peers import Peer
+from funcatron.stores.records import BundleRecord, Deployment, Event, Served, Version
+from funcatron.stores.scaling import Decision
+from funcatron.tron.fellows import Fellow
+from funcatron.tron.lifecycle import UNDER_WAY
+from funcatron.tron.peers import Loaded, Peer
+from funcatron.tron.statistics import RunnerFigures
 from funcatron.tron.tron import Tron
+
+CRASHING = "crashing"
+"""What Runners say of a Func whose hosts die again and again."""
 
 DEPTHS_AT_ONCE = 8
 DEPTH_TIME = 3.0
@@ -61,6 +69,8 @@ def deployment(tron: Tron, one: Deployment, record: BundleRecord | None) -> dict
         "stage": one.stage,
         "error": one.error,
         "serving": serving.sha if serving else None,
+        "split": split(one),
+        "parked": parked(tron, one),
         "kind": record.kind if record else None,
         "title": record.title if record else None,
         "version": record.version if record else None,
@@ -74,7 +84,7 @@ def deployment(tron: Tron, one: Deployment, record: BundleRecord | None) -> dict
 
 def described(tron: Tron, one: Deployment, record: BundleRecord | None) -> dict[str, Any]:
     """Show everything about a deployment."""
-    verdict = tron.deployments.rollouts.verdict(one.name)
+    verdict = tron.deployments.rollouts.verdict(one.name) if one.stage in UNDER_WAY else None
     return {
         **deployment(tron, one, record),
         "queue": one.wanted.queue(one.name),
@@ -90,15 +100,74 @@ def described(tron: Tron, one: Deployment, record: BundleRecord | None) -> dict[
     }
 
 
+def split(one: Deployment) -> dict[str, Any] | None:
+    """Show how a deployment's requests are split, if they are."""
+    if one.split is None:
+        return None
+    guard = one.split.guard
+    return {
+        "shares": [
+            {"sha": share.version.sha, "percent": share.percent, "queue": share.version.queue(one.name)}
+            for share in one.split.shares
+        ],
+        "sticky": f"header:{one.split.sticky}" if one.split.sticky else "request-id",
+        "rollback-above": guard.error_rate if guard else None,
+        "window": guard.window if guard else None,
+    }
+
+
+def parked(tron: Tron, one: Deployment) -> str | None:
+    """Return why a deployment's hosts are not started any more for now, where Runners say so."""
+    reasons: dict[str, list[str]] = {}
+    for runner, loaded in _loaded(tron, one):
+        if loaded.stage == CRASHING or (loaded.stage == "serving" and loaded.error):
+            reason = loaded.error or "its hosts end again and again; the Runner's log says why"
+            reasons.setdefault(reason, []).append(runner.id)
+    return "; ".join(f"{reason} (on {', '.join(runners)})" for reason, runners in reasons.items()) or None
+
+
 def event(one: Event) -> dict[str, Any]:
     """Show a line of the history."""
     return {
+        "id": one.id,
         "at": iso(one.at),
         "name": one.name,
         "sha": one.sha,
         "what": one.what,
         "outcome": one.outcome,
         "detail": one.detail or None,
+        "who": one.who,
+        "environment": one.environment or None,
+        "props": dict(one.props or {}),
+        "settings": dict(one.settings or {}),
+    }
+
+
+def served(one: Served, *, serving: bool) -> dict[str, Any]:
+    """Show a version that has served."""
+    version = one.version
+    return {
+        "sha": version.sha,
+        "host": version.host,
+        "path": version.base_path,
+        "since": iso(one.since),
+        "serving": serving,
+        "props": dict(version.props),
+        "settings": dict(version.settings),
+    }
+
+
+def decision(one: Decision) -> dict[str, Any]:
+    """Show a scaling decision."""
+    return {
+        "id": one.id,
+        "at": iso(one.at),
+        "name": one.name,
+        "sha": one.sha,
+        "inputs": dict(one.inputs),
+        "outputs": dict(one.outputs),
+        "why": one.sentence,
+        "epoch": one.epoch,
     }
 
 
@@ -107,10 +176,22 @@ def peer(one: Peer) -> dict[str, Any]:
     return {**one.as_json(), "since": iso(one.since), "seen": iso(one.seen)}
 
 
+def runner(one: Peer, figures: RunnerFigures | None) -> dict[str, Any]:
+    """Show a Runner with its figures; null where they are not known."""
+    known = None if figures is None or figures.silent else figures
+    shown = {name.replace("_", "-"): value for name, value in asdict(known).items()} if known else None
+    return {**peer(one), "figures": shown}
+
+
+def fellow(one: Fellow) -> dict[str, Any]:
+    """Show a Tron."""
+    return {**one.as_json(), "since": iso(one.since), "seen": iso(one.seen)}
+
+
 async def status(tron: Tron) -> dict[str, Any]:
     """Show the whole installation."""
     names = [topology.FIREHOSE, tron.settings.control_queue, topology.DEAD_LETTER]
-    names += [route.queue for route in tron.deployments.table.ordered]
+    names += [queue for route in tron.deployments.table.ordered for queue in route.queues]
     names += list(tron.deployments.draining)
     table = tron.deployments.table
     return {
@@ -169,12 +250,20 @@ def _unknown(name: str, reason: str) -> dict[str, Any]:
 
 
 def _runners(tron: Tron, one: Deployment) -> list[dict[str, Any]]:
-    queues = {version.queue(one.name) for version in (one.wanted, one.serving) if version}
     return [
         {"id": runner.id, "sha": loaded.sha, "stage": loaded.stage, "error": loaded.error}
+        for runner, loaded in _loaded(tron, one)
+    ]
+
+
+def _loaded(tron: Tron, one: Deployment) -> list[tuple[Peer, Loaded]]:
+    """Return what Runners said last about the versions of a deployment."""
+    queues = sorted({version.queue(one.name) for version in (one.wanted, *one.versions())})
+    return [
+        (runner, runner.loaded[queue])
         for runner in tron.peers.of("runner")
-        for queue, loaded in sorted(runner.loaded.items())
-        if queue in queues
+        for queue in queues
+        if queue in runner.loaded
     ]
 
 

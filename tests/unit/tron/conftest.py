@@ -24,6 +24,7 @@ from funcatron.settings import Settings
 from funcatron.tron import queues
 from funcatron.tron.draining import Patience
 from funcatron.tron.inspection import Inspection
+from funcatron.tron.leadership import Pace
 from funcatron.tron.rollouts import Limits
 from funcatron.tron.tron import Tron, Tuning
 from funcatron.tron.web.app import create_app
@@ -229,9 +230,9 @@ class Installation:
         return Settings(data=self.data, broker="memory", **more)
 
     @asynccontextmanager
-    async def tron(self, *, kill: bool = False, **settings: Any) -> AsyncIterator[Tron]:
+    async def tron(self, *, kill: bool = False, pace: Pace | None = None, **settings: Any) -> AsyncIterator[Tron]:
         patience = Patience(retire=1.0, quiet=0.05, poll=0.01, poll_most=0.05)
-        tuning = Tuning(limits=self.limits, patience=patience, inspector=played_inspector)
+        tuning = Tuning(limits=self.limits, patience=patience, inspector=played_inspector, pace=pace or Pace())
         tron = Tron(self.settings(**settings), MemoryBroker(self.hub, "tron"), tuning)
         await tron.open()
         tron.start()

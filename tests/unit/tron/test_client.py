@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import socket
 
+import httpx
 import pytest
 import pytest_asyncio
 
+from funcatron import caller
 from funcatron.client import ApiError, Client, TronAway
 from funcatron.errors import Conflict, NotFound, SettingsError
 from funcatron.tron import server
@@ -112,3 +115,104 @@ async def test_a_taken_port_is_an_error_that_names_the_setting():
     listener.close()
     with pytest.raises(SettingsError, match="FUNCATRON_ADMIN_HOST"):
         server.listen("192.0.2.1", 0)
+
+
+# what is tried again
+
+
+class Script(httpx.BaseTransport):
+    """Answers requests as it is told: a status, or an error to raise."""
+
+    def __init__(self, *answers):
+        self.answers, self.requests = list(answers), []
+
+    def handle_request(self, request):
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        headers = {"retry-after": "2"} if answer == 503 else {}
+        return httpx.Response(
+            answer, headers=headers, json={"detail": f"it is {answer}", "sha": "aaaa", "stage": "routed"}
+        )
+
+
+def scripted(monkeypatch, *answers):
+    monkeypatch.setattr(caller, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(caller, "AGAIN", 0.0)
+    script = Script(*answers)
+    return script, Client("http://tron.example", transport=script)
+
+
+def test_while_nobody_leads_a_change_is_sent_again_under_the_same_key(monkeypatch):
+    script, client = scripted(monkeypatch, 503, 503, 202)
+    assert client.promote("hello", "aaaa")["stage"] == "routed"
+    keys = {request.headers["idempotency-key"] for request in script.requests}
+    assert (len(script.requests), len(keys)) == (3, 1)
+    script, client = scripted(monkeypatch, 202)
+    client.promote("hello", "aaaa")
+    assert {request.headers["idempotency-key"] for request in script.requests}.isdisjoint(keys)
+
+
+def test_an_answer_that_was_lost_is_asked_for_again(monkeypatch):
+    script, client = scripted(monkeypatch, httpx.ReadError("reset"), httpx.RemoteProtocolError("gone"), 200)
+    assert client.deployment("hello")["stage"] == "routed"
+    assert len(script.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "calls"),
+    [
+        ([503] * 4, ApiError, 4),
+        ([500], ApiError, 1),
+        ([409], Conflict, 1),
+        ([httpx.ReadTimeout("slow")], TronAway, 1),
+        ([httpx.ConnectError("refused")], TronAway, 1),
+        ([httpx.ReadError("reset")] * 4, TronAway, 4),
+    ],
+)
+def test_what_asking_again_does_not_help_is_told_at_once_and_the_rest_in_the_end(monkeypatch, answers, error, calls):
+    script, client = scripted(monkeypatch, *answers)
+    with pytest.raises(error):
+        client.deploy("hello", "aaaa")
+    assert len(script.requests) == calls
+
+
+def test_a_bundle_is_not_sent_twice(monkeypatch, tmp_path):
+    file = tmp_path / "hello.pex"
+    file.write_bytes(b"x")
+    script, client = scripted(monkeypatch, 503, 503)
+    with pytest.raises(ApiError):
+        client.add_bundle(file)
+    assert len(script.requests) == 1
+
+
+def test_waiting_outlives_a_tron_that_is_gone_for_a_while(monkeypatch):
+    script, client = scripted(monkeypatch, httpx.ConnectError("refused"), httpx.ConnectError("refused"), 200)
+    assert client.wait("hello", "aaaa", 5)["stage"] == "routed"
+    assert len(script.requests) == 3
+
+
+def test_waiting_for_a_tron_that_stays_away_ends(monkeypatch):
+    _, client = scripted(monkeypatch, *[httpx.ConnectError("refused")] * 3)
+    monkeypatch.setattr(caller, "AWAY", 0.0)
+    with pytest.raises(TronAway):
+        client.wait("hello", "aaaa", 5)
+
+
+def test_every_call_says_who_makes_it(monkeypatch):
+    script, client = scripted(monkeypatch, 200)
+    client.status()
+    assert script.requests[0].headers["x-funcatron-user"] == caller.user()
+    monkeypatch.setattr(caller.getpass, "getuser", lambda: (_ for _ in ()).throw(KeyError("uid not found")))
+    monkeypatch.setattr(caller.socket, "gethostname", lambda: "näme")
+    assert caller.user() == f"{os.getuid()}@n?me"
+
+
+def test_lists_are_read_to_their_end(monkeypatch):
+    pages = {
+        None: {"deployments": [{"name": "a"}, {"name": "b"}], "next": "b"},
+        "b": {"deployments": [{"name": "c"}]},
+    }
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=pages[request.url.params.get("cursor")]))
+    assert [one["name"] for one in Client("http://x", transport=transport).deployments()] == ["a", "b", "c"]

@@ -9,6 +9,7 @@ import pytest
 from funcatron.brokers.base import Outgoing
 from funcatron.message import topology
 from funcatron.tron.peers import SILENCE, Peers
+from tests.unit.tron.conftest import Played
 
 
 async def test_a_frontend_that_awakes_gets_the_route_table_and_where_the_tron_is(installation, tron, wait_until):
@@ -52,6 +53,35 @@ async def test_what_a_runner_says_of_its_funcs_is_known(installation, tron, wait
     ]
 
 
+def figures(seq, **more):
+    """A `stats` message about a Func that hosts or starts nothing."""
+    func = {"life": 1, "queue": "func.x.s", "sha": "s", "age": 1.0, "in-flight": 0, "hosts": {}, **more}
+    return {"start": "s1", "seq": seq, "full": True, "next": 1.0, "funcs": [func]}
+
+
+async def test_why_a_runner_has_parked_a_func_is_known_with_its_next_figures(installation, tron, wait_until):
+    runner = await installation.runner()
+    runner.say("heartbeat", funcs=[{"sha": "s", "queue": "func.x.s", "state": "serving"}])
+    runner.say("stats", **figures(0, state="crashing", reason="it does not start"))
+    await wait_until(lambda: tron.peers.get("r1") and tron.peers.get("r1").loaded.get("func.x.s"))
+    await wait_until(lambda: tron.peers.get("r1").loaded["func.x.s"].error == "it does not start")
+    assert tron.peers.get("r1").loaded["func.x.s"].stage == "crashing"
+    runner.say("stats", **figures(1, state="serving"))
+    await wait_until(lambda: tron.peers.get("r1").loaded["func.x.s"].error is None)
+
+
+async def test_whoever_scales_hears_of_runners_and_their_figures(installation, tron, wait_until):
+    met, heard = [], []
+    tron.control.on_brief = lambda peer: met.append(peer.id)
+    tron.control.on_stats = heard.append
+    runner = await installation.runner()
+    runner.say("stats", **figures(0))
+    await wait_until(lambda: heard and runner.actions("all-bundles"))
+    assert met
+    assert set(met) == {"r1"}
+    assert heard[0]["instance-id"] == "r1"
+
+
 HEAD = {"msg-id": "m", "from": "x", "at": 1}
 
 
@@ -89,6 +119,78 @@ async def test_newer_fields_are_ignored(installation, tron, wait_until):
     runner.say("ack", **{"ack-id": "x"})
     await wait_until(lambda: tron.counters.control >= 3)
     assert tron.counters.dead_lettered == 0
+
+
+class PlayedTron(Played):
+    """Another Tron, by what it says."""
+
+    kind = "tron"
+    exchange = topology.FRONTENDS
+
+
+async def test_another_tron_that_awakes_gets_the_route_table_and_where_the_leader_is(installation, tron, wait_until):
+    other = PlayedTron(installation.hub, "t2")
+    installation.played.append(other)
+    await other.start()
+    await wait_until(lambda: other.actions("route") and other.actions("tron-info"))
+    assert other.actions("tron-info")[-1]["url"] == "http://127.0.0.1:3000"
+    (peer,) = tron.peers.of("tron")
+    assert (peer.id, peer.routes, peer.queue) == ("t2", None, other.queue)
+
+
+async def test_what_another_tron_has_ended_counts_since_it_was_heard(installation, tron, wait_until):
+    other = PlayedTron(installation.hub, "t2")
+    installation.played.append(other)
+    await other.start()
+    other.say("heartbeat", dispatched={"func.x.1": 3}, ended=0, **{"routes-version": 0})
+    await wait_until(lambda: [one.dispatched for one in tron.trons()] == [0, 3])
+    other.say("heartbeat", dispatched={"func.x.2": 4})  # it has forgotten a queue that is long gone
+    await wait_until(lambda: [one.dispatched for one in tron.trons()] == [0, 7])
+    tron.control._ended["t2"] = 5  # so many it had ended when this Tron began to lead
+    other.say("heartbeat", dispatched={"func.x.1": 4}, ended=7, **{"routes-version": 0})
+    await wait_until(lambda: tron.control.statistics.flows()[0].ended == 2)
+
+
+async def test_a_tron_that_is_silent_and_comes_back_counts_on(installation, tron, wait_until):
+    other = PlayedTron(installation.hub, "t2")
+    installation.played.append(other)
+    await other.start()
+    statistics = tron.control.statistics
+    other.say("heartbeat", dispatched={"func.x.1": 3})
+    await wait_until(lambda: tron.peers.get("t2") and tron.peers.get("t2").dispatched == 3)
+    tron.peers.get("t2").seen -= 2 * SILENCE
+    tron.control.tick()
+    assert not tron.peers.of("tron")
+    before = statistics._trons.published.get("func.x.1", 0)
+    other.say("heartbeat", dispatched={"func.x.1": 5})
+    await wait_until(lambda: statistics._trons.published["func.x.1"] == before + 2)
+
+
+async def test_who_has_another_table_than_the_leader_is_told_it_again(installation, tron, wait_until):
+    frontend = await installation.frontend()
+    await wait_until(lambda: frontend.actions("route"))
+    frontend.heard.clear()
+    handled = tron.counters.control
+    frontend.say("heartbeat", **{"routes-version": tron.table.version})
+    frontend.say("heartbeat")
+    await wait_until(lambda: tron.counters.control >= handled + 2)
+    frontend.say("heartbeat", **{"routes-version": tron.table.version + 5})
+    await wait_until(lambda: frontend.heard)
+    assert [one["action"] for one in frontend.heard] == ["route"]
+
+
+async def test_what_comes_to_a_tron_that_leads_no_more_stays_in_the_queue(tron):
+    given_back: list[bool] = []
+
+    class Comes:
+        body = b"{}"
+
+        def nack(self, *, requeue: bool) -> None:
+            given_back.append(requeue)
+
+    tron.leadership.tenure = None
+    tron.control.handle(Comes())
+    assert given_back == [True]
 
 
 def test_a_silent_peer_is_forgotten_after_a_while_and_returned():

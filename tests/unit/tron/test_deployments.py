@@ -80,7 +80,7 @@ async def test_a_bundle_that_fails_to_load_leaves_what_served_before(installatio
     assert (await frontend.answer(frontend.request("/hello/x")))["sha"] == sha_of(old)
     await wait_until(lambda: not tron.deployments.draining)
     assert sorted(installation.hub.queues) == sorted(
-        [*(q.name for q in _base()), frontend.queue, runner.queue, f"func.hello.{sha_of(old)[:8]}"]
+        [*(q.name for q in _base()), tron.follower.queue, frontend.queue, runner.queue, f"func.hello.{sha_of(old)[:8]}"]
     )
 
 

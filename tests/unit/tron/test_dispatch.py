@@ -149,3 +149,38 @@ async def test_the_broker_being_away_loses_nothing(installation, tron, served):
     asked = [frontend.request("/hello/x") for _ in range(20)]
     for one in asked:
         assert (await frontend.answer(one))["sha"] == sha
+
+
+async def test_callers_of_a_queue_that_is_too_deep_get_a_503_at_once(served, tron, wait_until):
+    frontend, runner, sha = served
+    runner.hold = True
+    route = tron.table.ordered[0]
+    tron.deployments.estate.limit({route.queue: 7})
+    answer = (await frontend.answer(frontend.request("/hello/greet")))["answer"]
+    assert (answer["status"], dict(answer["headers"])["retry-after"]) == (503, "7")
+    problem = json.loads(answer["body"])
+    assert problem["detail"] == "Too many requests wait for hello; come again in 7 s."
+    assert (tron.counters.limited, tron.counters.ended) == (1, 1)
+    frontend.request("/hello/later", wait=False)
+    await wait_until(lambda: runner.held)
+    assert frontend.actions("route")[-1]["routes"][0]["limited"] == {route.queue: 7}
+    runner.hold = False
+    tron.deployments.estate.limit({})
+    assert (await frontend.answer(frontend.request("/hello/greet")))["sha"] == sha
+
+
+async def test_what_nobody_says_again_holds_for_a_while_only(served, tron, monkeypatch):
+    frontend, _, sha = served
+    monkeypatch.setattr("funcatron.tron.dispatch.LIMITED", 0.0)
+    tron.deployments.estate.limit({tron.table.ordered[0].queue: 7})
+    assert (await frontend.answer(frontend.request("/hello/greet")))["sha"] == sha
+
+
+async def test_limits_stay_with_the_routes_when_these_change(served, tron, installation, client, bundle):
+    queue = tron.table.ordered[0].queue
+    tron.deployments.estate.limit({queue: 7})
+    stored = (await client.post("/api/v2/bundles", content=bundle(name="more", path="/more"))).json()
+    await client.put("/api/v2/deployments/more", json={"sha": stored["sha"]})
+    await tron.deployments.settled("more", stored["sha"], 5)
+    assert tron.table.limited == {queue: 7}
+    assert len(tron.table) == 2

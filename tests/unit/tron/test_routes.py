@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from funcatron.tron.routes import Route, RouteTable, plain_host, plain_path
+from funcatron.tron.routes import Portion, Route, RouteTable, limit, plain_host, plain_path
 
 
 def route(host, path, name=None):
@@ -144,3 +144,16 @@ def test_a_thousand_deployments_cost_no_more_a_request_than_one_and_little_memor
     assert ratios[0] < 1.25  # the goal is 1.1; the rest is for a busy machine
     each = sum(sys.getsizeof(x) for one in thousand for x in (one, one.queue, one.name, one.path, one.sha)) / 1000
     assert each + sys.getsizeof(many._any.routes) / 1000 < 2000
+
+
+def test_a_table_knows_which_of_its_queues_are_too_deep() -> None:
+    portions = (Portion("q1", "s1", 60), Portion("q2", "s2", 40))
+    routes = [
+        limit(Route(None, "/a", "q1", "a", "s1", portions), {"q2": 7, "q9": 1}),
+        limit(Route(None, "/b", "q3", "b", "s3"), {"q2": 7}),
+    ]
+    table = RouteTable(routes)
+    assert table.limited == {"q2": 7}
+    again = [Route.of_json(route.as_json()) for route in routes]
+    assert again == routes
+    assert "limited" not in routes[1].as_json()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from funcatron.errors import SettingsError
 from funcatron.settings import Settings
-from funcatron.tron.web import pages, v1, v2
+from funcatron.tron.web import metrics, pages, v1, v2
 from funcatron.tron.web.app import create_app
 from funcatron.tron.web.guard import guard_for, is_loopback
 
@@ -127,7 +127,7 @@ async def test_statsd_can_be_switched_on_and_stays_on_over_a_restart(installatio
         on = await client.post("/api/v1/stats", json={"enable": True, "host": "127.0.0.1", "port": port})
         assert on.json() == {"success": True, "msg": "StatsD is on"}
     async with installation.tron() as tron, installation.client(tron) as client:
-        tron.counters.dispatched += 3
+        tron.counters.queues["func.hello.abababab"] += 3
         tron.statsd.send(tron.counters.as_json(), {"runners": 2})
         assert listener.recv(2000) == b"funcatron.tron.dispatched:3|c\nfuncatron.tron.runners:2|g"
         stats = (await client.get("/api/v1/stats")).json()
@@ -308,7 +308,7 @@ async def test_the_document_is_valid_and_names_every_call_and_no_other(client):
     }
     served = {
         (verb, route.path)
-        for route in [*v1.ROUTES, *v2.ROUTES, *pages.ROUTES]
+        for route in [*v1.ROUTES, *v2.ROUTES, *metrics.ROUTES, *pages.ROUTES]
         for verb in route.methods - {"HEAD"}
         if route.path.startswith(("/api/v", "/health", "/ready"))
     }

@@ -35,7 +35,16 @@ const TONE = { routed: "good", failed: "bad", disabled: "soft", draining: "warn"
 function stage(one) {
   const cell = el("td", {}, el("span", { class: TONE[one.stage] ?? "warn" }, one.stage));
   if (one.error) cell.append(el("div", { class: "bad" }, one.error));
+  if (one.parked) cell.append(el("div", { class: "bad" }, `parked: ${one.parked}`));
   return cell;
+}
+
+function versions(one) {
+  if (!one.split) return el("code", { title: one.sha }, one.sha.slice(0, 8));
+  const shares = one.split.shares.map((share) =>
+    el("div", { title: share.sha }, `${share.percent} % `, el("code", {}, share.sha.slice(0, 8))),
+  );
+  return el("td", { title: `by the ${one.split.sticky}` }, ...shares);
 }
 
 function deployments(list) {
@@ -44,7 +53,7 @@ function deployments(list) {
       el("strong", {}, one.name),
       stage(one),
       one.serving ? el("a", { href: one.url }, one.url) : el("span", { class: "soft" }, one.url),
-      el("code", { title: one.sha }, one.sha.slice(0, 8)),
+      versions(one),
       [one.title, one.version].filter(Boolean).join(" "),
       el("td", { class: "number" }, String(one.operations.length)),
       el("td", { class: "number" }, String(one.runners.filter((runner) => runner.stage !== "failed").length)),
@@ -60,6 +69,46 @@ function queues(list) {
     value === null ? el("td", { class: "number soft", title: why }, "unknown") : el("td", { class: "number" }, String(value));
   const rows = list.map((one) => row(el("code", {}, one.name), number(one.ready, one.unknown), number(one.unacked, one.unknown)));
   return table(["queue", "ready", "in work"], rows, "");
+}
+
+function decisions(list) {
+  const rows = list.map((one) =>
+    row(el("td", { title: one.at }, ago(one.at)), el("strong", {}, one.name), el("code", { title: one.sha }, one.sha.slice(0, 8)), one.why),
+  );
+  return table(["decided", "deployment", "SHA", "why"], rows, "Nothing was decided yet.");
+}
+
+function runners(list) {
+  const number = (value) => el("td", { class: value === undefined || value === null ? "number soft" : "number" }, String(value ?? "unknown"));
+  const rows = list.map((one) => {
+    const known = one.figures ?? {};
+    const hosts = known.hosts ? Object.values(known.hosts).reduce((sum, count) => sum + count, 0) : null;
+    return row(
+      el("code", {}, one.id),
+      one.info.hostname ?? "",
+      String(one.info.pid ?? ""),
+      number(known["cores-used"]?.toFixed(1)),
+      number(hosts),
+      number(known["in-flight"]),
+      number(one.bundles.filter((bundle) => bundle.stage !== "failed").length),
+      el("td", { title: one.seen }, ago(one.seen)),
+    );
+  });
+  const heads = ["id", "machine", "process", "cores used", "hosts", "in flight", "Funcs", "heard of"];
+  return table(heads, rows, "No Runner is connected: deployments wait for one.");
+}
+
+function trons(list) {
+  const rows = list.map((one) =>
+    row(
+      el("code", {}, one.id.slice(0, 8)),
+      one.leads ? el("span", { class: "good" }, `leads, epoch ${one.epoch}`) : "follows",
+      one.url ? el("a", { href: one.url }, one.url) : "",
+      el("td", { class: "number" }, String(one.dispatched)),
+      el("td", { title: one.seen }, ago(one.seen)),
+    ),
+  );
+  return table(["id", "state", "URL", "dispatched", "heard of"], rows, "");
 }
 
 function peers(list, empty) {
@@ -94,12 +143,15 @@ function state(status) {
 
 async function look() {
   try {
-    const [status, deployed] = await Promise.all([get("/api/v2/status"), get("/api/v2/deployments")]);
+    const paths = ["status", "deployments", "decisions?limit=10", "runners", "trons"];
+    const [status, deployed, decided, running, dispatching] = await Promise.all(paths.map((path) => get(`/api/v2/${path}`)));
     document.getElementById("login").hidden = true;
     state(status);
     show("deployments", deployments(deployed.deployments));
     show("queues", queues(status.queues));
-    show("runners", peers(status.runners, "No Runner is connected: deployments wait for one."));
+    show("decisions", decisions(decided.decisions));
+    show("runners", runners(running.runners));
+    show("trons", trons(dispatching.trons));
     show("frontends", peers(status.frontends, "No Frontend is connected."));
     show("tron", facts(status));
   } catch (error) {

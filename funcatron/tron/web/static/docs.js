@@ -13,6 +13,7 @@ function shape(schema, indent = "", depth = 0) {
   const found = resolve(schema);
   if (depth > 3) return name ?? "…";
   if (found.allOf) return found.allOf.map((part) => shape(part, indent, depth)).join(" and ");
+  if (found.oneOf) return found.oneOf.map((part) => shape(part, indent, depth)).join(" | ");
   if (found.enum) return found.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (found.const !== undefined) return JSON.stringify(found.const);
   if (found.type === "array") return `[${shape(found.items ?? {}, indent, depth + 1)}]`;
