@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from funcatron import __version__
-from funcatron.cli import funcs, invoke, letters, local, output
+from funcatron.cli import funcs, invoke, letters, local, machines, migrate, output, scaling, versions
 from funcatron.cli.invoke import FrontendAway
 from funcatron.cli.original import translate
 from funcatron.cli.output import Exit
@@ -64,7 +64,7 @@ def options(
     context.obj = State.of(pairs or [], data=data, tron_url=tron_url, admin_token=token)
 
 
-for group in (local, funcs, invoke, letters):
+for group in (local, funcs, versions, scaling, invoke, letters, machines, migrate):
     group.add_to(app)
 
 

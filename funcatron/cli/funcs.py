@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from funcatron.cli import output
+from funcatron.cli.progress import Progress, condition, existing, local_time, served, shas, split_told
 from funcatron.cli.state import State, split_pair
 from funcatron.errors import FuncatronError, NotFound
 
@@ -22,7 +22,13 @@ Json = dict[str, Any]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Deployed = Annotated[str, typer.Argument(metavar="NAME|SHA", help="A deployment's name, or how its SHA begins.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Longest wait, s.")]
+Ready = Annotated[
+    float, typer.Option("--timeout", min=1, max=3600, help="It is given up if it does not serve by then, s.")
+]
+READY_TIMEOUT = 120.0
 GONE_TIMEOUT = 60.0
+GRACE = 15.0
+"""How much longer than a version may take its end is waited for, s: the Tron says it, or the one that takes over."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -77,12 +83,13 @@ def deploy(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The bundle.")],
     name: Annotated[str | None, typer.Option(help="Deploy under this name.", show_default="the spec's")] = None,
     prop: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A property for the Func.")] = None,
-    timeout: Timeout = 120.0,
+    timeout: Ready = READY_TIMEOUT,
     as_json: AsJson = False,
 ) -> None:
-    """Deploy a bundle and wait until it serves. What served before goes on until then, and if it fails.
+    """Deploy a bundle and wait until it serves: no request is lost. What served before goes on until then.
 
-    The values of properties are JSON where they can be read as such (`--prop limit=5`), else text.
+    If it never gets ready, it is taken back by itself: what served before goes on, and the exit code is 1. The values
+    of properties are JSON where they can be read as such (`--prop limit=5`), else text.
 
     **Examples**
 
@@ -105,20 +112,14 @@ def rollout(tron: Client, file: Path, name: str | None, props: Json, timeout: fl
     stored = tron.add_bundle(file)
     sha, wanted = str(stored["sha"]), name or str(stored["name"])
     say(f"stored {file.name}: SHA {sha[:8]}, {output.size(stored['size'])}")
-    tron.deploy(wanted, sha, props)
+    progress = Progress(say, before=existing(tron, wanted))
+    progress.show(tron.deploy(wanted, sha, props, limit=limit_of(timeout)))
+    return served(tron.wait(wanted, sha, timeout + GRACE, progress.show), "deployed")
 
-    def on_stage(now: Json) -> None:
-        say(f"  {now['stage']}" + (f": {now['detail']}" if now.get("detail") else ""))
 
-    done = tron.wait(wanted, sha, timeout, on_stage)
-    if done["stage"] == "failed":
-        raise FuncatronError(f"{wanted} could not be deployed: {done['error']}")
-    if done["stage"] != "routed":
-        raise FuncatronError(
-            f"{wanted} does not serve after {timeout:g} s, it is {done['stage']}"
-            f" ({done.get('detail') or 'no detail'}); it goes on: see `funcatron describe {wanted}`"
-        )
-    return done
+def limit_of(timeout: float) -> float | None:
+    """Return what the Tron is told of `--timeout`: nothing where it is as usual."""
+    return None if timeout == READY_TIMEOUT else timeout
 
 
 def properties(pairs: list[str]) -> Json:
@@ -149,7 +150,7 @@ def list_deployments(context: typer.Context, as_json: AsJson = False) -> None:
         output.say("nothing is deployed; deploy a bundle with `funcatron deploy FILE`")
     else:
         rows = [
-            (one["name"], one["sha"][:8], one["stage"], one["version"] or "-", one["url"], local_time(one["updated"]))
+            (one["name"], shas(one), condition(one), one["version"] or "-", one["url"], local_time(one["updated"]))
             for one in found
         ]
         output.table(("NAME", "SHA", "STAGE", "VERSION", "URL", "UPDATED"), rows)
@@ -178,7 +179,8 @@ def describe(
         return
     for key, value in found.items():
         if key not in {"operations", "stages", "runners"} and value not in (None, [], {}):
-            output.say(f"{key + ':':<11} {value if isinstance(value, (str, int, bool)) else json.dumps(value)}")
+            shown = split_told(value) if key == "split" else value
+            output.say(f"{key + ':':<11} {shown if isinstance(shown, (str, int, bool)) else json.dumps(shown)}")
     show_operations(found)
     for stage in found.get("stages", ()):
         output.say(f"  {local_time(stage['at'])}  {stage['stage']:<10} {stage['sha'][:8]}  {stage['detail'] or ''}")
@@ -230,7 +232,7 @@ def undeploy(context: typer.Context, name: Deployed, timeout: Timeout = GONE_TIM
     output.say(f"{gone['name']} (SHA {gone['sha'][:8]}) is undeployed")
 
 
-def enable(context: typer.Context, name: Deployed, timeout: Timeout = 120.0) -> None:
+def enable(context: typer.Context, name: Deployed, timeout: Ready = READY_TIMEOUT) -> None:
     """Bring a disabled deployment, or a stored bundle, into service and wait until it serves.
 
     **Examples**
@@ -241,10 +243,8 @@ def enable(context: typer.Context, name: Deployed, timeout: Timeout = 120.0) -> 
     with client(context) as tron:
         found = described(tron, name)
         props, settings = found.get("props"), found.get("settings")
-        tron.deploy(found["name"], found["sha"], props, settings)
-        done = tron.wait(found["name"], found["sha"], timeout)
-    if done["stage"] != "routed":
-        raise FuncatronError(f"{done['name']} is {done['stage']}: {done['error'] or done.get('detail') or 'no detail'}")
+        tron.deploy(found["name"], found["sha"], props, settings, limit_of(timeout))
+        done = served(tron.wait(found["name"], found["sha"], timeout + GRACE), "enabled")
     output.say(f"{done['name']} serves at {done['url']}")
 
 
@@ -273,10 +273,12 @@ def routes(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         output.emit_json(table)
         return
-    rows = [
-        (one["host"] or "*", one["path"], one.get("name") or "-", (one.get("sha") or "-")[:8], one["queue"])
-        for one in table["routes"]
-    ]
+    rows = []
+    for one in table["routes"]:
+        for share in one.get("split") or [one]:
+            part = f" {share['percent']} %" if "percent" in share else ""
+            sha = (share.get("sha") or "-")[:8] + part
+            rows.append((one["host"] or "*", one["path"], one.get("name") or "-", sha, share["queue"]))
     output.table(("HOST", "PATH", "NAME", "SHA", "QUEUE"), rows)
 
 
@@ -294,8 +296,3 @@ def shas_named(state: State, name: str) -> frozenset[str]:
 
     with Client.of(state.settings) as tron:
         return frozenset(str(event["sha"]) for event in tron.history(name, 1000) if event.get("sha"))
-
-
-def local_time(text: str) -> str:
-    """Return an RFC 3339 time in local time."""
-    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
