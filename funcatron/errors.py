@@ -54,8 +54,20 @@ class UnknownDepth(BrokerError):
     """A queue's depth could not be read. Unknown is not zero."""
 
 
+class SubstrateError(FuncatronError):
+    """The substrate refused something."""
+
+
+class SubstrateAway(SubstrateError):
+    """The substrate cannot be reached or read now. What runs there is unknown, which is not zero."""
+
+
 class StoreError(FuncatronError):
     """The Registry or the Blob store failed."""
+
+
+class WrongTables(StoreError):
+    """The Registry's tables are of another revision than this Funcatron's: no waiting helps."""
 
 
 class NotFound(FuncatronError):
@@ -64,3 +76,15 @@ class NotFound(FuncatronError):
 
 class Conflict(FuncatronError):
     """The wanted change collides with what is there, e.g. a host and base path that another deployment owns."""
+
+
+class Stale(Conflict):
+    """What is to be changed is not what was read any more: its revision is another."""
+
+
+class BadSettings(Faults):
+    """Settings of a deployment that are wrong or do not fit together: min over max, a split that is not 100 in all."""
+
+
+class NotLeader(FuncatronError):
+    """A change under an epoch that is not the leadership lease's: another Tron leads, or none does yet."""

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
     request_timeout: float = Field(60.0, gt=0, description="longest wait for an answer, s")
     max_body: int = Field(10 * 1024 * 1024, ge=0, description="largest request body, bytes")
     max_waiting: int = Field(10_000, gt=0, description="requests that may wait in one nginx worker")
+    bodies: Path | None = Field(
+        None, description="folder for large bodies that Frontends and Runners share; without it messages carry them"
+    )
+    inline_body: int = Field(128 * 1024, ge=16 * 1024, description="bodies up to this size are in messages, bytes")
     nginx_workers: str = Field("auto", description="nginx worker processes: auto or a number")
 
     # stores
@@ -58,12 +62,29 @@ class Settings(BaseSettings):
     blobs: str | None = Field(None, description="fsspec URL of the Blob store; by default a folder in the data folder")
     max_bundle: int = Field(512 * 1024 * 1024, gt=0, description="largest Func bundle, bytes")
 
+    # the substrate, which runs Runners and Trons
+    substrate: str = Field("process", description="driver: process (this machine)")
+    substrate_grace: float = Field(60.0, gt=0, description="a process that is told to end may go on for so long, s")
+
     # Runners and hosts
-    runners: int = Field(1, ge=0, description="Runners on this machine")
+    runners: int = Field(1, ge=0, description="Runners on this machine, which `up` starts; never fewer run")
+    runners_max: int | None = Field(
+        None, ge=0, description="Runners at most, those included that the substrate adds; by default half the cores"
+    )
+    runners_window: float = Field(
+        300.0, ge=0, description="a Runner that was added goes when none was needed for so long, s"
+    )
+    runner_hosts: int | None = Field(
+        None, ge=1, description="hosts that a Runner may run; by default what fits into its part of half the memory"
+    )
+    trons_max: int = Field(1, ge=1, description="Trons at most, those included that the substrate adds")
     tron_url: str | None = Field(None, description="the admin API's URL; by default http://ADMIN_HOST:ADMIN_PORT")
     cache: Path | None = Field(None, description="folder of unpacked bundles; by default in the data folder")
     func_timeout: float = Field(30.0, gt=0, description="time of a call unless the spec says otherwise, s")
     func_concurrency: int = Field(32, gt=0, description="calls at once in one host, unless the spec says otherwise")
+    memory_reserve: int | None = Field(
+        None, ge=0, description="with less memory left a Runner starts no hosts, bytes; by default a twentieth of it"
+    )
     host_idle: float = Field(600.0, gt=0, description="a host that served nothing for so long is stopped, s")
     host_memory: int = Field(1024 * 1024 * 1024, description="address space of a host, bytes; 0 for no limit")
     host_files: int = Field(1024, description="open files of a host")
@@ -95,6 +116,20 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"no password for the broker: set FUNCATRON_BROKER_PASSWORD, or run `make up`, which makes {file}"
             ) from err
+
+    @property
+    def most_runners(self) -> int:
+        """How many Runners there may be: the setting, else one for every two cores, and never fewer than `runners`."""
+        cores = len(os.sched_getaffinity(0))
+        return max(self.runners, 1, cores // 2 if self.runners_max is None else self.runners_max)
+
+    def reserve(self, memory: int | None) -> int:
+        """Return how much of a machine's memory (bytes; None: not known) should stay free: the setting, else a
+        twentieth of it, 64 MiB to 1 GiB."""
+        if self.memory_reserve is not None:
+            return self.memory_reserve
+        least, most = 64 * 1024 * 1024, 1024 * 1024 * 1024
+        return least if memory is None else max(least, min(most, memory // 20))
 
     @property
     def tron(self) -> str:

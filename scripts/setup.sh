@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 STACK_PACKAGES="python3-venv rabbitmq-server nginx libnginx-mod-http-lua lua-cjson ca-certificates curl"
-TEST_PACKAGES="lua-check openssl wget wrk procps git"
+TEST_PACKAGES="lua-check openssl wget wrk procps git postgresql"
 BENCH_PACKAGES="wrk"
 POLICY=/usr/sbin/policy-rc.d
 VENV=.venv
@@ -24,8 +24,8 @@ extras=stack
 for want in "$@"; do
     case $want in
         stack) ;;
-        test) packages="$packages $TEST_PACKAGES"; extras="$extras,test,lint" ;;
-        bench) packages="$packages $BENCH_PACKAGES" ;;
+        test) packages="$packages $TEST_PACKAGES"; extras="$extras,test,lint,bench" ;;
+        bench) packages="$packages $BENCH_PACKAGES"; extras="$extras,bench" ;;
         *) fail "unknown part: $want (stack, test or bench)" ;;
     esac
 done
@@ -80,6 +80,7 @@ install_packages() {
     services=
     installed nginx || services="$services nginx.service"
     installed rabbitmq-server || services="$services rabbitmq-server.service"
+    installed postgresql || services="$services postgresql.service"
     installed erlang-base || services="$services epmd.service epmd.socket"
     forbid_services
     log=$(mktemp)

@@ -33,6 +33,7 @@ class Extension:
     strict_parameters: bool = False
     validate_responses: Validation | float = "off"
     retry: Retry = "idempotent"
+    queue_limit: int | None = None  # messages that may wait for the deployment
 
     def inner(self, node: Mapping[str, Any], where: str, problems: list[str], *, root: bool = False) -> Extension:
         """Return these settings overridden by the `x-funcatron` of `node`; faults are added to `problems`."""
@@ -73,6 +74,12 @@ def _timeout(value: Any) -> float:
 def _concurrency(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
         raise ValueError("must be an integer from 1 to 10000")
+    return value
+
+
+def _queue_limit(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000_000:
+        raise ValueError("must be an integer from 1 to 10000000")
     return value
 
 
@@ -120,6 +127,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "timeout": _timeout,
     "concurrency": _concurrency,
     "instances": _instances,
+    "queue-limit": _queue_limit,
     "strict-parameters": _flag,
     "validate-responses": _validation,
     "retry": _retry,

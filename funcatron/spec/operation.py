@@ -43,6 +43,7 @@ class Operation:
         self.timeout: float | None = extension.timeout
         self.concurrency: int | None = extension.concurrency
         self.instances: Instances | None = extension.instances
+        self.queue_limit: int | None = extension.queue_limit
         self.retry: Retry = extension.retry
         self.strict_parameters: bool = extension.strict_parameters
         self.validate_responses: Validation | float = extension.validate_responses

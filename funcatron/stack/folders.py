@@ -29,6 +29,7 @@ class Folders:
         self.log = self.data / "log"
         self.broker = self.data / "broker"
         self.nginx = self.data / "nginx"
+        self.bodies = self.data / "bodies"
         self.secrets = self.data / "secrets"
         self.samples = self.data / "samples"
 

@@ -7,6 +7,7 @@ import pwd
 import re
 import resource
 import shutil
+import uuid
 from pathlib import Path
 from string import Template
 
@@ -71,6 +72,8 @@ def environment(settings: Settings, password: str) -> dict[str, str]:
         "FUNCATRON_MAX_BODY": str(settings.max_body),
         "FUNCATRON_MAX_MESSAGE": str(MAX_MESSAGE_BYTES),
         "FUNCATRON_MAX_WAITING": str(settings.max_waiting),
+        "FUNCATRON_BODIES": str(settings.bodies or ""),
+        "FUNCATRON_INLINE_BODY": str(settings.inline_body),
     }
 
 
@@ -81,9 +84,22 @@ def write(settings: Settings, folders: Folders) -> None:
     temporary.mkdir(exist_ok=True)
     if user:
         shutil.chown(temporary, user)
+    if settings.bodies is not None:
+        make_bodies(settings.bodies, user)
     for part in sorted((ROOT / "nginx").glob("*.conf")):
         write_private(folders.nginx / part.name, part.read_text())
     write_private(folders.nginx / "nginx.conf", render(settings, folders))
+
+
+def make_bodies(folder: Path, user: str) -> None:
+    """Make the folder of large bodies, which only the workers and the Runners may enter."""
+    mark = folder / "id"
+    for each in (folder, folder / "requests", folder / "answers"):
+        each.mkdir(mode=0o700, exist_ok=True)
+        if user:
+            shutil.chown(each, user)
+    if not mark.exists():
+        mark.write_text(f"{uuid.uuid4()}\n")
 
 
 def render(settings: Settings, folders: Folders) -> str:
@@ -115,6 +131,8 @@ def variables(settings: Settings, folders: Folders) -> dict[str, str]:
         "LOG_LEVEL": LOG_LEVELS.get(settings.log_level.upper(), "notice"),
         "ACCESS_LOG": "../log/access.log",
         "TEMP": TEMP,
+        "REQUESTS": str(settings.bodies / "requests") if settings.bodies is not None else f"{TEMP}/body",
+        "INLINE_BODY": str(settings.inline_body) if settings.bodies is not None else "2m",
         "CONF": ".",
         "LUA": str(ROOT / "lua"),
         "LUA_EXTRA": "",

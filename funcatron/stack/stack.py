@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from funcatron.errors import SubstrateError
 from funcatron.settings import Settings
 from funcatron.stack import broker, frontend, ports, processes, readiness
 from funcatron.stack.folders import Folders, StackError, write_private
 from funcatron.stack.parts import Part, parts_of
 from funcatron.stack.render import settings_file
 from funcatron.stack.supervisor import Supervisor
+from funcatron.substrates.process import folder
 
 LOCK_TIMEOUT = 180.0
 # a part that has ended and been started again so often while it was waited for will not become ready
 START_TRIES = 3
+# what an earlier stack has left may finish for so long, s
+LEFT_GRACE = 10.0
 Say = Callable[[str], None]
 
 
@@ -45,7 +49,8 @@ class Stack:
 
     def __init__(self, settings: Settings, say: Say | None = None) -> None:
         folders = Folders(settings.data)
-        self.settings = settings.model_copy(update={"data": folders.data})
+        bodies = settings.bodies or folders.bodies
+        self.settings = settings.model_copy(update={"data": folders.data, "bodies": bodies.absolute()})
         self.folders = folders
         self.supervisor = Supervisor(folders)
         self.say = say or (lambda _: None)
@@ -74,6 +79,7 @@ class Stack:
     def boot(self, parts: list[Part], password: str) -> None:
         """Clear what an earlier stack left, check the ports, write the configuration, start the supervisor."""
         self.clear()
+        folder.reopen(self.folders.data)
         ports.check(ports.ports_of(self.settings))
         (self.folders.run / "fingerprint").unlink(missing_ok=True)
         broker.write(self.settings, self.folders, password)
@@ -128,12 +134,39 @@ class Stack:
         """Have the supervisor stop all parts in their order, and itself."""
         waits = sum((self.settings.request_timeout, self.settings.func_timeout, 80.0))
         self.say("stopping: the Frontend first, then the Runners, the Tron, the broker")
+        self.stop_added(waits)
         if not self.supervisor.stop(waits):
             self.say("the supervisor does not end in time: ending its processes")
         self.clear()
 
+    def stop_added(self, waits: float) -> None:
+        """Stop the Runners and Trons that the substrate has added, and let none be added any more. Before them goes the
+        Frontend, which waits for what is in flight, at most `waits` seconds."""
+        if self.added() and self.supervisor.states()["frontend"].up:
+            self.supervisor.call("supervisor.stopProcess", "frontend", False)
+            processes.wait_until(lambda: not self.supervisor.states()["frontend"].up, waits, every=0.1)
+        self.clear_added(self.settings.substrate_grace)
+
+    def clear_added(self, grace: float) -> None:
+        """End what the substrate has added; what does not end within `grace` seconds is killed."""
+        try:
+            left = folder.stop_all(self.folders.data, grace)
+        except SubstrateError as err:
+            left = [str(err)]
+        if left:
+            self.say(f"of the substrate's processes remain: {', '.join(left)}")
+
+    def added(self) -> list[folder.Row]:
+        """Return the Runners and Trons that the substrate has added."""
+        try:
+            return folder.listing(self.folders.data)
+        except SubstrateError as err:
+            self.say(f"what the substrate runs is not known: {err}")
+            return []
+
     def clear(self) -> bool:
         """End every process that is left of this data folder's stack; return whether there were any."""
+        self.clear_added(LEFT_GRACE)
         found = processes.of_stack(self.folders.data)
         if found:
             self.say(f"ending what is left of an earlier run: {', '.join(str(process.pid) for process in found)}")
@@ -160,6 +193,9 @@ class Stack:
                 note="" if state.up else state.description,
             )
             for state in sorted(self.supervisor.states().values(), key=lambda state: start_order(state.name))
+        ] + [
+            PartStatus(row.id, str(row.state), row.pid, int(row.up_for), row.memory_bytes, None, row.note)
+            for row in self.added()
         ]
 
     def log_of(self, name: str) -> str:

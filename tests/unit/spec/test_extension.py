@@ -27,10 +27,11 @@ def test_every_key_is_read() -> None:
             "strict-parameters": True,
             "validate-responses": 0.25,
             "retry": "always",
+            "queue-limit": 500,
         }
     )
     assert not problems
-    assert settings == Extension("pets-1.0", 2.5, 4, Instances(1, 3), True, 0.25, "always")
+    assert settings == Extension("pets-1.0", 2.5, 4, Instances(1, 3), True, 0.25, "always", 500)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,8 @@ def test_response_validation_understands_yaml_booleans(value: Any, expected: Any
         {"concurrency": 0},
         {"concurrency": 1.5},
         {"instances": 3},
+        {"queue-limit": 0},
+        {"queue-limit": True},
         {"instances": {"min": 3, "max": 1}},
         {"instances": {"max": 0}},
         {"instances": {"most": 1}},
